@@ -1,0 +1,3 @@
+//! Events per CPU-second.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The fleet as its user sees it: pipeline, replay, crashes, layering.

@@ -1,0 +1,1 @@
+//! Starts a real Kafka broker and a real PostgreSQL for tests.

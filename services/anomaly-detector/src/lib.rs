@@ -1,0 +1,1 @@
+//! Searches enriched GPU telemetry for anomalies and keeps the alerts' state.

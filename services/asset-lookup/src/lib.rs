@@ -1,0 +1,1 @@
+//! Owns the GPU assets in PostgreSQL and publishes every change to Kafka.

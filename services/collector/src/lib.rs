@@ -1,0 +1,1 @@
+//! Scrapes dcgm-exporter endpoints and produces one record per GPU to Kafka.

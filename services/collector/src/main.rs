@@ -1,0 +1,3 @@
+//! Scrapes dcgm-exporter endpoints and produces one record per GPU to Kafka.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Joins validated GPU telemetry with the asset table.

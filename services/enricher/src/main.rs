@@ -1,0 +1,3 @@
+//! Joins validated GPU telemetry with the asset table.
+
+fn main() {}

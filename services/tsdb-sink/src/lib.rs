@@ -1,0 +1,1 @@
+//! Stores telemetry, windows, alerts and scores in TimescaleDB or PostgreSQL, exactly once.

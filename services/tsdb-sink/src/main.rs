@@ -1,0 +1,3 @@
+//! Stores telemetry, windows, alerts and scores in TimescaleDB or PostgreSQL, exactly once.
+
+fn main() {}

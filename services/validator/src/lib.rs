@@ -1,0 +1,1 @@
+//! Validates raw GPU telemetry: required fields, ranges, time, duplicates.

@@ -1,0 +1,3 @@
+//! Validates raw GPU telemetry: required fields, ranges, time, duplicates.
+
+fn main() {}

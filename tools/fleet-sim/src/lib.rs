@@ -1,0 +1,1 @@
+//! A deterministic simulator of a GPU fleet, with injected faults and their ground truth.

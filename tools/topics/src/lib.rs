@@ -1,0 +1,1 @@
+//! Creates the topic catalogue on a broker, checks it, or renders it for Kubernetes.
