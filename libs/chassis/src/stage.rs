@@ -3,6 +3,7 @@
 //! A [`Stage`] is driven by [`crate::eos`] in production and by [`crate::testing::StageDriver`] in tests, with the same
 //! calls in the same order. It does no I/O and reads no clock.
 
+use rdkafka::message::{BorrowedMessage, Message};
 use std::fmt;
 
 /// What a service does with its input.
@@ -118,7 +119,7 @@ pub struct Headers<'a>(pub(crate) HeaderSource<'a>);
 #[derive(Clone, Copy)]
 pub(crate) enum HeaderSource<'a> {
     None,
-    Kafka(&'a rdkafka::message::BorrowedHeaders),
+    Kafka(&'a BorrowedMessage<'a>),
     Slice(&'a [(String, Vec<u8>)]),
 }
 
@@ -135,8 +136,9 @@ impl<'a> Headers<'a> {
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         match self.0 {
             HeaderSource::None => None,
-            HeaderSource::Kafka(headers) => {
+            HeaderSource::Kafka(message) => {
                 use rdkafka::message::Headers as _;
+                let headers = message.headers()?;
                 (0..headers.count())
                     .rev()
                     .map(|i| headers.get(i))
@@ -175,8 +177,8 @@ pub struct Outbox {
 struct Staged {
     output: Output,
     partition: i32,
-    key: Option<(usize, usize)>,
-    value: Option<(usize, usize)>,
+    key: Option<Span>,
+    value: Option<Span>,
 }
 
 /// A staged record, ready to be sent.
@@ -287,18 +289,21 @@ impl Outbox {
         self.input_partition = partition;
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> (usize, usize) {
+    fn copy(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         (start, self.bytes.len())
     }
 }
 
+/// Bytes of a buffer, from and to.
+type Span = (usize, usize);
+
 /// Where a task writes its state changes.
 #[derive(Debug, Default)]
 pub struct Changelog {
     bytes: Vec<u8>,
-    staged: Vec<((usize, usize), Option<(usize, usize)>)>,
+    staged: Vec<(Span, Option<Span>)>,
 }
 
 impl Changelog {
@@ -339,7 +344,7 @@ impl Changelog {
         self.bytes.clear();
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> (usize, usize) {
+    fn copy(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         (start, self.bytes.len())

@@ -64,9 +64,7 @@ impl<V: TableValue> Table<V> {
 
     /// The value of `key` to change, if it is there.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
-        if self.get(key).is_none() {
-            return None;
-        }
+        self.get(key)?;
         self.touch(key).as_mut()
     }
 
@@ -136,12 +134,8 @@ impl<V: TableValue> Table<V> {
             match self.get(key) {
                 Some(value) => changelog.put_with(key, |buffer| {
                     buffer.push(V::VERSION);
-                    let start = buffer.len();
-                    match postcard::to_extend(value, std::mem::take(buffer)) {
-                        Ok(written) => *buffer = written,
-                        // Writing to memory fails only for a type postcard can't represent; restore then reports it.
-                        Err(_) => buffer.truncate(start.min(buffer.len())),
-                    }
+                    // Writing to memory fails only for a type that postcard can't represent; its restore then says so.
+                    drop(postcard::to_io(value, buffer));
                 }),
                 None => changelog.delete(key),
             }

@@ -1,0 +1,508 @@
+//! What a worker's loop and its rebalance callback share: the stage, its partitions, the open transaction.
+
+use super::Settings;
+use super::producer::Producer;
+use super::reader::Reader;
+use super::recovery::Recovery;
+use super::worker::Group;
+use crate::Error;
+use crate::stage::{Changelog, HeaderSource, Headers, Outbox, Record, Stage, Task};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// So many fencings within the window mean that a twin is running, not that a transaction timed out.
+const FENCED_LIMIT: usize = 5;
+const FENCED_WINDOW: Duration = Duration::from_mins(1);
+
+/// Where a partition's records stand.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Assigned; its start offset is not known or its state is not restored.
+    Restoring { since: Instant },
+    /// Records are processed.
+    Running,
+}
+
+#[derive(Debug)]
+pub(super) struct Partition<T> {
+    pub(super) task: T,
+    pub(super) phase: Phase,
+    /// The offset to start from, once the group's committed offset is known.
+    pub(super) start: Option<i64>,
+    /// Next offset to process.
+    pub(super) next: Option<i64>,
+    /// Next offset as of the last commit: where an abort goes back to.
+    pub(super) committed: Option<i64>,
+    /// Something was processed since the last commit.
+    pub(super) dirty: bool,
+    /// A record came before its turn and was left; the partition is rewound when it starts.
+    pub(super) skipped: bool,
+    pub(super) restored: u64,
+    pub(super) last_record: Instant,
+    pub(super) last_idle: Instant,
+}
+
+/// What the rebalance callback and the loop share.
+pub(super) struct Core<S: Stage> {
+    pub(super) stage: S,
+    pub(super) partitions: BTreeMap<i32, Partition<S::Task>>,
+    pub(super) producer: Producer,
+    pub(super) changelog: Option<Reader>,
+    pub(super) table: Option<Reader>,
+    pub(super) outbox: Outbox,
+    pub(super) changes: Changelog,
+    pub(super) settings: Arc<Settings>,
+    /// Retained partitions must go back to their committed offsets before the next record.
+    pub(super) rewind: bool,
+    /// The last commit's outcome is not known: no record is touched before the group's offsets tell.
+    pub(super) in_doubt: bool,
+    /// Records in the open transaction.
+    pub(super) in_transaction: usize,
+    pub(super) opened: Option<Instant>,
+    /// The time of this stretch of records; the clock is not read for each.
+    pub(super) now: Instant,
+    pub(super) fenced: Vec<Instant>,
+    pub(super) failure: Option<Error>,
+    pub(super) meters: Meters,
+}
+
+pub(super) struct Meters {
+    pub(super) consumed: Counter,
+    pub(super) produced: Vec<Counter>,
+    pub(super) changelog: Counter,
+    pub(super) committed: Counter,
+    pub(super) aborted: Counter,
+    pub(super) commit_duration: Histogram,
+    pub(super) assigned: Gauge,
+    pub(super) entries: Gauge,
+}
+
+impl Meters {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let topology = &settings.topology;
+        Self {
+            consumed: counter!("chassis_records_consumed_total", "topic" => topology.input.clone()),
+            produced: topology
+                .outputs
+                .iter()
+                .map(|topic| counter!("chassis_records_produced_total", "topic" => topic.clone()))
+                .collect(),
+            changelog: counter!("chassis_changelog_records_total"),
+            committed: counter!("chassis_transactions_total", "outcome" => "committed"),
+            aborted: counter!("chassis_transactions_total", "outcome" => "aborted"),
+            commit_duration: histogram!("chassis_commit_duration_seconds"),
+            assigned: gauge!("chassis_assigned_partitions", "worker" => settings.worker.to_string()),
+            entries: gauge!("chassis_state_entries", "worker" => settings.worker.to_string()),
+        }
+    }
+}
+
+impl<S: Stage> Core<S> {
+    // === rebalance ===
+
+    pub(super) fn assigned(&mut self, list: &TopicPartitionList) {
+        let now = Instant::now();
+        for element in list.elements() {
+            let number = element.partition();
+            let task = self.stage.open(number);
+            self.partitions.insert(
+                number,
+                Partition {
+                    task,
+                    phase: Phase::Restoring { since: now },
+                    start: None,
+                    next: None,
+                    committed: None,
+                    dirty: false,
+                    skipped: false,
+                    restored: 0,
+                    last_record: now,
+                    last_idle: now,
+                },
+            );
+            if let Some(changelog) = &mut self.changelog {
+                changelog.stop(number);
+                changelog.ask(number);
+            }
+            if let Some(table) = &mut self.table {
+                table.ask(number % self.settings.table_partitions);
+            }
+        }
+        counter!("chassis_rebalances_total", "kind" => "assigned").increment(1);
+        self.meters.assigned.set(self.partitions.len() as f64);
+        info!(partitions = ?numbers(list), "assigned");
+    }
+
+    /// The only place where work of a partition that is going away may still be committed; after it, none is left.
+    pub(super) fn revoked(&mut self, consumer: &BaseConsumer<Group<S>>, list: &TopicPartitionList) {
+        let is_lost = consumer.assignment_lost();
+        if self.producer.is_open() {
+            // Lost: others own the partitions by now, and the coordinator does not check ownership. Only an abort is
+            // right. Not lost: this member still owns them, and metadata read live carries the right generation.
+            let result = if is_lost {
+                Err(Recovery::Abort)
+            } else {
+                self.commit(consumer)
+            };
+            if let Err(recovery) = result
+                && let Err(stop) = self.give_up_transaction(recovery)
+            {
+                self.failure.get_or_insert(stop);
+            }
+        }
+        for element in list.elements() {
+            let number = element.partition();
+            self.partitions.remove(&number);
+            if let Some(changelog) = &mut self.changelog {
+                changelog.stop(number);
+            }
+        }
+        if let Some(table) = &mut self.table {
+            let n = self.settings.table_partitions;
+            for table_partition in list
+                .elements()
+                .iter()
+                .map(|element| element.partition() % n)
+            {
+                if !self
+                    .partitions
+                    .keys()
+                    .any(|number| number % n == table_partition)
+                {
+                    table.stop(table_partition);
+                    self.stage.forget_table(table_partition);
+                }
+            }
+        }
+        let kind = if is_lost { "lost" } else { "revoked" };
+        counter!("chassis_rebalances_total", "kind" => kind).increment(1);
+        self.meters.assigned.set(self.partitions.len() as f64);
+        info!(partitions = ?numbers(list), lost = is_lost, "revoked");
+    }
+
+    /// The group has given this member its (maybe empty) share.
+    pub(super) fn joined(&self) -> bool {
+        self.partitions.is_empty() && !self.producer.needs_connect()
+    }
+
+    // === records ===
+
+    pub(super) fn process(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Recovery> {
+        let (number, offset) = (message.partition(), message.offset());
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return Ok(());
+        };
+        if !matches!(partition.phase, Phase::Running) || self.rewind || self.in_doubt {
+            partition.skipped = true;
+            return Ok(());
+        }
+        // What a rewind left behind in the client's queue comes again in its turn.
+        if partition.next.is_some_and(|next| offset < next) {
+            return Ok(());
+        }
+        if !self.producer.is_open() {
+            self.producer.begin()?;
+            self.opened = Some(Instant::now());
+        }
+        let record = Record {
+            topic: message.topic(),
+            partition: number,
+            offset,
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+            headers: Headers(HeaderSource::Kafka(message)),
+        };
+        self.outbox.set_input_partition(number);
+        self.stage
+            .process(&mut partition.task, &record, &mut self.outbox);
+        if partition.committed.is_none() {
+            partition.committed = Some(partition.start.unwrap_or(offset));
+        }
+        partition.next = Some(offset + 1);
+        partition.dirty = true;
+        partition.last_record = self.now;
+        self.in_transaction += 1;
+        self.send_staged()
+    }
+
+    pub(super) fn idle(&mut self, number: i32, high: i64, now_ms: i64) -> Result<(), Recovery> {
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return Ok(());
+        };
+        partition.last_idle = Instant::now();
+        self.outbox.set_input_partition(number);
+        self.stage
+            .idle(&mut partition.task, now_ms, &mut self.outbox);
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        if !self.producer.is_open() {
+            if let Err(recovery) = self.producer.begin() {
+                self.outbox.clear();
+                return Err(recovery);
+            }
+            self.opened = Some(Instant::now());
+        }
+        // A transaction without an offset would not be fenced by the group's generation.
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return Ok(());
+        };
+        let next = partition.next.unwrap_or(high).max(high);
+        if partition.committed.is_none() {
+            partition.committed = Some(next);
+        }
+        partition.next = Some(next);
+        partition.dirty = true;
+        self.send_staged()
+    }
+
+    /// A record came while its partition may not be processed.
+    pub(super) fn leave(&mut self, number: i32, offset: i64) {
+        if let Some(partition) = self.partitions.get_mut(&number) {
+            debug!(partition = number, offset, "left for later");
+            if matches!(partition.phase, Phase::Running) {
+                if partition.committed.is_none() {
+                    partition.committed = Some(partition.start.unwrap_or(offset));
+                }
+                self.rewind = true;
+            } else {
+                partition.skipped = true;
+            }
+        }
+    }
+
+    pub(super) fn send_staged(&mut self) -> Result<(), Recovery> {
+        let mut result = Ok(());
+        for staged in self.outbox.staged() {
+            let topic = &self.settings.topology.outputs[staged.output.0];
+            result = self
+                .producer
+                .send(topic, staged.partition, staged.key, staged.value);
+            if result.is_err() {
+                break;
+            }
+            self.meters.produced[staged.output.0].increment(1);
+        }
+        self.outbox.clear();
+        result
+    }
+
+    // === transactions ===
+
+    pub(super) fn commit(&mut self, consumer: &BaseConsumer<Group<S>>) -> Result<(), Recovery> {
+        if !self.producer.is_open() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.flush_changes()?;
+        let mut offsets = TopicPartitionList::new();
+        for (number, partition) in self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.dirty)
+        {
+            if let Some(next) = partition.next {
+                offsets
+                    .add_partition_offset(
+                        &self.settings.topology.input,
+                        *number,
+                        Offset::Offset(next),
+                    )
+                    .map_err(|error| Recovery::Stop(Error::internal(format!("offset: {error}"))))?;
+            }
+        }
+        // Read live, never kept: it is right only because staged work of partitions we do not own can't exist here.
+        let Some(group) = consumer.group_metadata() else {
+            return Err(Recovery::Abort);
+        };
+        if let Err(recovery) = self.producer.commit(&offsets, &group) {
+            self.in_doubt = matches!(recovery, Recovery::Rebuild { .. });
+            return Err(recovery);
+        }
+        for partition in self
+            .partitions
+            .values_mut()
+            .filter(|partition| partition.dirty)
+        {
+            partition.task.committed();
+            partition.committed = partition.next;
+            partition.dirty = false;
+        }
+        self.meters.consumed.increment(self.in_transaction as u64);
+        self.meters.committed.increment(1);
+        self.meters
+            .commit_duration
+            .record(started.elapsed().as_secs_f64());
+        self.in_transaction = 0;
+        self.opened = None;
+        Ok(())
+    }
+
+    pub(super) fn flush_changes(&mut self) -> Result<(), Recovery> {
+        let Some(topic) = &self.settings.topology.changelog else {
+            return Ok(());
+        };
+        for (number, partition) in self
+            .partitions
+            .iter_mut()
+            .filter(|(_, partition)| partition.dirty)
+        {
+            self.changes.clear();
+            partition.task.flush(&mut self.changes);
+            for (key, value) in self.changes.staged() {
+                self.producer.send(topic, *number, Some(key), value)?;
+                self.meters.changelog.increment(1);
+            }
+        }
+        self.changes.clear();
+        Ok(())
+    }
+
+    /// Ends the open transaction without its effects, as `recovery` demands, and undoes state.
+    pub(super) fn give_up_transaction(&mut self, recovery: Recovery) -> Result<(), Error> {
+        if !self.in_doubt {
+            self.undo();
+            self.meters.aborted.increment(1);
+        }
+        let next = match recovery {
+            Recovery::Stop(stop) => {
+                // Best effort: readers of the outputs need not wait for the transaction to time out.
+                if self.producer.is_open() && self.producer.abort().is_err() {
+                    self.producer.abandon();
+                }
+                return Err(stop);
+            }
+            Recovery::Retry | Recovery::Abort if self.producer.is_open() => self.producer.abort(),
+            Recovery::Retry | Recovery::Abort => Ok(()),
+            Recovery::Rebuild { fenced } => Err(Recovery::Rebuild { fenced }),
+        };
+        match next {
+            Ok(()) => Ok(()),
+            Err(Recovery::Stop(stop)) => Err(stop),
+            Err(Recovery::Rebuild { fenced: true }) => {
+                self.producer.abandon();
+                self.count_fencing()
+            }
+            Err(_) => {
+                self.producer.abandon();
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn count_fencing(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        self.fenced
+            .retain(|at| now.duration_since(*at) < FENCED_WINDOW);
+        self.fenced.push(now);
+        if self.fenced.len() >= FENCED_LIMIT {
+            return Err(Error::temporary(format!(
+                "fenced {FENCED_LIMIT} times within {} s: another instance runs with the same kafka.instance_id",
+                FENCED_WINDOW.as_secs()
+            )));
+        }
+        Ok(())
+    }
+
+    /// State and positions go back to the last commit.
+    pub(super) fn undo(&mut self) {
+        self.outbox.clear();
+        self.changes.clear();
+        for partition in self
+            .partitions
+            .values_mut()
+            .filter(|partition| partition.dirty)
+        {
+            partition.task.aborted();
+            partition.next = partition.committed;
+            partition.dirty = false;
+            self.rewind = true;
+        }
+        self.in_transaction = 0;
+        self.opened = None;
+    }
+
+    pub(super) fn dirty_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for number in self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.dirty)
+            .map(|(number, _)| number)
+        {
+            list.add_partition(&self.settings.topology.input, *number);
+        }
+        list
+    }
+
+    /// Takes the group's committed offsets as the outcome of the transaction in doubt; false when they are not all
+    /// there yet.
+    pub(super) fn settle(&mut self, committed: &TopicPartitionList) -> bool {
+        if committed
+            .elements()
+            .iter()
+            .any(|element| element.error().is_err())
+        {
+            return false;
+        }
+        let mut took_effect = false;
+        for element in committed.elements() {
+            if let Some(partition) = self.partitions.get_mut(&element.partition())
+                && let (Offset::Offset(offset), Some(next)) = (element.offset(), partition.next)
+                && partition.dirty
+                && offset == next
+            {
+                partition.task.committed();
+                partition.committed = Some(next);
+                partition.dirty = false;
+                took_effect = true;
+            }
+        }
+        if took_effect {
+            self.meters.consumed.increment(self.in_transaction as u64);
+            self.meters.committed.increment(1);
+            self.in_transaction = 0;
+            self.opened = None;
+        } else {
+            self.meters.aborted.increment(1);
+        }
+        info!(took_effect, "the commit that got no answer is settled");
+        self.in_doubt = false;
+        self.undo();
+        // What was polled while in doubt was left; go back for it.
+        self.rewind = true;
+        true
+    }
+
+    pub(super) fn rewind_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (number, partition) in &self.partitions {
+            if let (Phase::Running, Some(offset)) = (&partition.phase, partition.committed)
+                && list
+                    .add_partition_offset(
+                        &self.settings.topology.input,
+                        *number,
+                        Offset::Offset(offset),
+                    )
+                    .is_err()
+            {
+                warn!(partition = number, offset, "rewind: offset refused");
+            }
+        }
+        list
+    }
+}
+
+pub(super) fn numbers(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements()
+        .iter()
+        .map(TopicPartitionListElem::partition)
+        .collect()
+}

@@ -1,0 +1,49 @@
+//! The calls into librdkafka that rdkafka's safe interface lacks. The only unsafe code of the fleet.
+#![expect(
+    unsafe_code,
+    reason = "rdkafka exposes neither a native flush nor the cached watermarks"
+)]
+
+use rdkafka::bindings as native;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::RDKafkaErrorCode;
+use std::ffi::CString;
+use std::time::Duration;
+
+/// `rd_kafka_flush`: waits until every queued record is delivered or failed.
+///
+/// rdkafka's own flush waits in steps of 100 ms, which would become the price of every commit; this one returns as
+/// soon as the last delivery report is in.
+pub(super) fn flush<C: ClientContext>(
+    client: &Client<C>,
+    timeout: Duration,
+) -> Result<(), RDKafkaErrorCode> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the pointer is that of a live client, borrowed for the call.
+    let result = unsafe { native::rd_kafka_flush(client.native_ptr(), millis) };
+    match RDKafkaErrorCode::from(result) {
+        RDKafkaErrorCode::NoError => Ok(()),
+        code => Err(code),
+    }
+}
+
+/// `rd_kafka_get_watermark_offsets`: the high watermark that came with the last fetch, if one came. No request is sent.
+pub(super) fn cached_high_watermark<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
+    let topic = CString::new(topic).ok()?;
+    let (mut low, mut high) = (-1_i64, -1_i64);
+    // SAFETY: the client is live, the topic is NUL-terminated, and both results point to locals.
+    let result = unsafe {
+        native::rd_kafka_get_watermark_offsets(
+            client.native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (RDKafkaErrorCode::from(result) == RDKafkaErrorCode::NoError && high >= 0).then_some(high)
+}

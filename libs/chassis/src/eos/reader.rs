@@ -1,0 +1,202 @@
+//! Reads a compacted topic to its end: a changelog once, a table for as long as it is needed.
+//!
+//! A `read_committed` client sees the end of a partition at the last stable offset, which an open transaction of a dead
+//! predecessor holds back; committed records behind it would be missed. So a partition is read only once its last
+//! stable offset has passed the high watermark that was there when the read was asked for.
+
+use super::producer::Signs;
+use crate::Error;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, config::FromClientConfigAndContext};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// Wait for one answer of the broker.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause between looks at the last stable offset.
+const STABLE_PAUSE: Duration = Duration::from_millis(20);
+
+/// How far the read of a partition is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The high watermark is not known yet.
+    Asked,
+    /// Waiting for the last stable offset to reach `target`.
+    Unstable { target: i64, looked_at: Instant },
+    /// Reading towards the end.
+    Reading,
+    /// Read to the end.
+    Done,
+}
+
+/// What a poll found.
+pub(super) enum Read<'a> {
+    /// A record.
+    Record(BorrowedMessage<'a>),
+    /// A partition has been read to the end that it had when it was asked for.
+    CaughtUp,
+}
+
+pub(super) struct Reader {
+    topic: String,
+    /// Reads, and sees the last stable offset.
+    committed: BaseConsumer<Signs>,
+    /// Sees the high watermark.
+    uncommitted: BaseConsumer<Signs>,
+    partitions: BTreeMap<i32, Phase>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(super) fn new(client: &ClientConfig, topic: &str) -> Result<Self, Error> {
+        let make = |isolation: &str| {
+            let mut config = client.clone();
+            config
+                // Never joined and never committed to; rdkafka asks for one all the same.
+                .set("group.id", format!("{topic}-reader"))
+                .set("isolation.level", isolation)
+                .set("enable.auto.commit", "false")
+                .set("enable.auto.offset.store", "false")
+                .set("enable.partition.eof", "true")
+                .set("auto.offset.reset", "earliest")
+                .set("fetch.wait.max.ms", "100")
+                .set("fetch.queue.backoff.ms", "20")
+                .set("queued.max.messages.kbytes", "16384");
+            BaseConsumer::from_config_and_context(&config, Signs::default())
+                .map_err(|error| Error::config(format!("kafka: {error}")))
+        };
+        Ok(Self {
+            topic: topic.to_owned(),
+            committed: make("read_committed")?,
+            uncommitted: make("read_uncommitted")?,
+            partitions: BTreeMap::new(),
+        })
+    }
+
+    /// Asks for `partition` from its beginning. Asking again for one that is being read changes nothing.
+    pub(super) fn ask(&mut self, partition: i32) {
+        self.partitions.entry(partition).or_insert(Phase::Asked);
+    }
+
+    /// Whether `partition` was read to the end.
+    pub(super) fn is_done(&self, partition: i32) -> bool {
+        matches!(self.partitions.get(&partition), Some(Phase::Done))
+    }
+
+    /// Something is left to read before somebody can go on.
+    pub(super) fn is_busy(&self) -> bool {
+        self.partitions
+            .values()
+            .any(|phase| !matches!(phase, Phase::Done))
+    }
+
+    /// Stops reading `partition`.
+    pub(super) fn stop(&mut self, partition: i32) {
+        if let Some(Phase::Reading | Phase::Done) = self.partitions.remove(&partition)
+            && let Err(error) = self.committed.incremental_unassign(&self.list(partition))
+        {
+            warn!(topic = self.topic, partition, %error, "reader: unassign failed");
+        }
+    }
+
+    fn list(&self, partition: i32) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        // Adding a partition with a valid offset constant does not fail.
+        if list
+            .add_partition_offset(&self.topic, partition, Offset::Beginning)
+            .is_err()
+        {
+            warn!(topic = self.topic, partition, "reader: offset refused");
+        }
+        list
+    }
+
+    /// Moves the partitions that wait on; sends a few small requests, none while all are being read.
+    pub(super) fn advance(&mut self) {
+        let now = Instant::now();
+        let waiting: Vec<(i32, Phase)> = self
+            .partitions
+            .iter()
+            .filter(|(_, phase)| matches!(phase, Phase::Asked | Phase::Unstable { .. }))
+            .map(|(partition, phase)| (*partition, *phase))
+            .collect();
+        for (partition, phase) in waiting {
+            let target = match phase {
+                Phase::Unstable { target, looked_at }
+                    if now.duration_since(looked_at) >= STABLE_PAUSE =>
+                {
+                    target
+                }
+                Phase::Asked => {
+                    match self
+                        .uncommitted
+                        .fetch_watermarks(&self.topic, partition, QUERY_TIMEOUT)
+                    {
+                        Ok((_, high)) => high,
+                        // The broker is away; the caller's deadline bounds how often this is tried.
+                        Err(_) => break,
+                    }
+                }
+                Phase::Unstable { .. } | Phase::Reading | Phase::Done => continue,
+            };
+            match self
+                .committed
+                .fetch_watermarks(&self.topic, partition, QUERY_TIMEOUT)
+            {
+                Ok((_, stable)) if stable >= target => self.begin(partition),
+                Ok(_) => {
+                    self.partitions.insert(
+                        partition,
+                        Phase::Unstable {
+                            target,
+                            looked_at: Instant::now(),
+                        },
+                    );
+                }
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn begin(&mut self, partition: i32) {
+        match self.committed.incremental_assign(&self.list(partition)) {
+            Ok(()) => {
+                self.partitions.insert(partition, Phase::Reading);
+            }
+            Err(error) => warn!(topic = self.topic, partition, %error, "reader: assign failed"),
+        }
+    }
+
+    /// The next record or end of a partition, if one is there already.
+    pub(super) fn poll(&mut self, timeout: Duration) -> Option<Read<'_>> {
+        // EOF names only the partition, which is why one reader reads one topic.
+        match self.committed.poll(timeout)? {
+            Ok(record) => Some(Read::Record(record)),
+            Err(KafkaError::PartitionEOF(partition)) => {
+                let phase = self.partitions.get_mut(&partition)?;
+                if matches!(phase, Phase::Reading) {
+                    *phase = Phase::Done;
+                    return Some(Read::CaughtUp);
+                }
+                None
+            }
+            Err(error) => {
+                tracing::debug!(topic = self.topic, %error, "reader");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! From assigned to running: changelog, table and start offset of each partition.
+
+use super::core::{Core, Phase};
+use super::reader::Read;
+use super::worker::Group;
+use super::{LostInput, native};
+use crate::Error;
+use crate::stage::{HeaderSource, Headers, Record, Stage, Task};
+use metrics::{counter, gauge, histogram};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Records read from a changelog or table before the group consumer is polled again.
+const READ_SLICE: usize = 2_000;
+/// Wait for one answer of the broker.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl<S: Stage> Core<S> {
+    pub(super) fn is_restoring(&self) -> bool {
+        self.restoring() > 0
+    }
+
+    pub(super) fn restoring(&self) -> usize {
+        self.partitions
+            .values()
+            .filter(|partition| matches!(partition.phase, Phase::Restoring { .. }))
+            .count()
+    }
+
+    pub(super) fn read_tables_and_changelogs(&mut self) -> Result<(), Error> {
+        if let Some(reader) = &mut self.changelog
+            && reader.is_busy()
+        {
+            reader.advance();
+            for _ in 0..READ_SLICE {
+                match reader.poll(Duration::ZERO) {
+                    Some(Read::Record(record)) => {
+                        let number = record.partition();
+                        let Some(partition) = self.partitions.get_mut(&number) else {
+                            continue;
+                        };
+                        // After the restore this task is ahead of its own changelog.
+                        if matches!(partition.phase, Phase::Running) {
+                            continue;
+                        }
+                        let key = record.key().unwrap_or_default();
+                        partition
+                            .task
+                            .restore(key, record.payload())
+                            .map_err(|error| {
+                                Error::data(format!(
+                                    "changelog {} partition {number} offset {}: {error}",
+                                    record.topic(),
+                                    record.offset()
+                                ))
+                            })?;
+                        partition.restored += 1;
+                    }
+                    Some(Read::CaughtUp) => {}
+                    None => break,
+                }
+            }
+        }
+        if let Some(reader) = &mut self.table {
+            if reader.is_busy() {
+                reader.advance();
+            }
+            for _ in 0..READ_SLICE {
+                match reader.poll(Duration::ZERO) {
+                    Some(Read::Record(message)) => self.stage.table(&Record {
+                        topic: message.topic(),
+                        partition: message.partition(),
+                        offset: message.offset(),
+                        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+                        key: message.key(),
+                        value: message.payload(),
+                        headers: Headers(HeaderSource::Kafka(&message)),
+                    }),
+                    Some(Read::CaughtUp) => {}
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the group's committed offsets of partitions that wait for theirs. A dead predecessor's open transaction
+    /// makes the broker hold the answer back; then the next round asks again.
+    pub(super) fn find_start_offsets(
+        &mut self,
+        consumer: &BaseConsumer<Group<S>>,
+    ) -> Result<(), Error> {
+        let topic = self.settings.topology.input.clone();
+        let mut wanted = TopicPartitionList::new();
+        for (number, _) in self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.start.is_none())
+        {
+            wanted.add_partition(&topic, *number);
+        }
+        if wanted.count() == 0 {
+            return Ok(());
+        }
+        let Ok(committed) = consumer.committed_offsets(wanted, QUERY_TIMEOUT) else {
+            return Ok(());
+        };
+        for element in committed.elements() {
+            if element.error().is_err() {
+                continue;
+            }
+            let number = element.partition();
+            let Ok((low, _)) = consumer.fetch_watermarks(&topic, number, QUERY_TIMEOUT) else {
+                return Ok(());
+            };
+            let Some(partition) = self.partitions.get_mut(&number) else {
+                continue;
+            };
+            match element.offset() {
+                Offset::Offset(offset) if offset < low => match self.settings.lost_input {
+                    LostInput::Stop => {
+                        return Err(Error::data(format!(
+                            "topic {topic} partition {number}: committed offset {offset}, but retention has removed \
+                             everything before {low}: {} records were lost unread. To go on behind the gap, start once \
+                             with pipeline.on_lost_input = \"earliest\"",
+                            low - offset
+                        )));
+                    }
+                    LostInput::Earliest => {
+                        warn!(
+                            partition = number,
+                            offset, low, "records were removed unread; going on behind the gap"
+                        );
+                        partition.start = Some(low);
+                    }
+                },
+                Offset::Offset(offset) => partition.start = Some(offset),
+                _ => partition.start = Some(low),
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what is ready as running; the caller resumes it.
+    pub(super) fn start_ready_partitions(&mut self) -> Result<Vec<i32>, Error> {
+        let mut ready = Vec::new();
+        for (number, partition) in &mut self.partitions {
+            let Phase::Restoring { since } = partition.phase else {
+                continue;
+            };
+            let changelog_done = self
+                .changelog
+                .as_ref()
+                .is_none_or(|reader| reader.is_done(*number));
+            let table_done = self
+                .table
+                .as_ref()
+                .is_none_or(|reader| reader.is_done(*number % self.settings.table_partitions));
+            if changelog_done && table_done && partition.start.is_some() {
+                // Restored state is the committed state; the undo log starts here.
+                partition.task.committed();
+                partition.phase = Phase::Running;
+                partition.last_record = Instant::now();
+                partition.committed = partition.start;
+                partition.next = partition.start;
+                if partition.skipped {
+                    self.rewind = true;
+                }
+                histogram!("chassis_restore_duration_seconds")
+                    .record(since.elapsed().as_secs_f64());
+                counter!("chassis_restore_records_total").increment(partition.restored);
+                ready.push(*number);
+            } else if since.elapsed() > self.settings.restore_deadline {
+                return Err(Error::temporary(format!(
+                    "state of partition {number} was not restored within pipeline.restore_deadline_ms = {} ({} records so far)",
+                    self.settings.restore_deadline.as_millis(),
+                    partition.restored
+                )));
+            }
+        }
+        if let Some(changelog) = &mut self.changelog {
+            for number in &ready {
+                changelog.stop(*number);
+            }
+        }
+        if !ready.is_empty() {
+            info!(partitions = ?ready, "running");
+        }
+        Ok(ready)
+    }
+
+    pub(super) fn measure(&self, consumer: &BaseConsumer<Group<S>>) {
+        let topic = &self.settings.topology.input;
+        let positions = consumer.position().ok();
+        for number in self.partitions.keys() {
+            let position = positions
+                .as_ref()
+                .and_then(|list| list.find_partition(topic, *number))
+                .and_then(|element| element.offset().to_raw())
+                .filter(|offset| *offset >= 0)
+                .or_else(|| {
+                    self.partitions
+                        .get(number)
+                        .and_then(|partition| partition.next)
+                });
+            if let (Some(high), Some(position)) = (
+                native::cached_high_watermark(consumer.client(), topic, *number),
+                position,
+            ) {
+                gauge!("chassis_consumer_lag_records", "topic" => topic.clone(), "partition" => number.to_string())
+                    .set((high - position).max(0) as f64);
+            }
+        }
+        let entries: usize = self
+            .partitions
+            .values()
+            .map(|partition| partition.task.entries())
+            .sum();
+        self.meters.entries.set(entries as f64);
+        let restoring = self.restoring();
+        gauge!("chassis_restoring_partitions", "worker" => self.settings.worker.to_string())
+            .set(restoring as f64);
+    }
+}

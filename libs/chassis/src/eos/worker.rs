@@ -1,0 +1,527 @@
+//! One worker: a consumer and the loop that drives its [`Core`].
+//!
+//! Everything that can change during a rebalance lives in the core, behind a mutex that the rebalance callback takes.
+//! The callback runs on this worker's own thread, inside `poll`, so that the mutex is never contended; it must not be
+//! held while the consumer is polled or dropped.
+
+use super::Settings;
+use super::core::{Core, Meters, Phase};
+use super::producer::{Producer, Signs};
+use super::reader::Reader;
+use super::recovery::{self, ConsumerTrouble, Recovery};
+use crate::stage::{Changelog, Outbox, Stage};
+use crate::{Error, Gate, Heartbeat};
+use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// How long a poll waits for a record when there is nothing else to do.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// How long it waits while state is being restored.
+const RESTORE_POLL_WAIT: Duration = Duration::from_millis(1);
+/// The clock is looked at once for so many records.
+const CLOCK_STRIDE: usize = 64;
+/// Wait for one answer of the broker.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks at what only metrics and idle partitions need.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
+/// Idle partitions that are confirmed in one round, so that a round stays short.
+const IDLE_CHECKS_PER_ROUND: usize = 16;
+
+/// The group consumer's context.
+pub(super) struct Group<S: Stage> {
+    core: Mutex<Core<S>>,
+    signs: Signs,
+}
+
+impl<S: Stage> Group<S> {
+    fn lock(&self) -> MutexGuard<'_, Core<S>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Stage> ClientContext for Group<S> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.signs.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.signs.error(error, reason);
+    }
+}
+
+impl<S: Stage> ConsumerContext for Group<S> {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let mut core = self.lock();
+        let result = if event == RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            core.assigned(list);
+            consumer
+                .incremental_assign(list)
+                .and_then(|()| consumer.pause(list))
+        } else {
+            core.revoked(consumer, list);
+            consumer.incremental_unassign(list)
+        };
+        if let Err(error) = result
+            && core.failure.is_none()
+        {
+            core.failure = Some(Error::temporary(format!("rebalance: {error}")));
+        }
+    }
+}
+
+pub(super) struct Worker<S: Stage> {
+    consumer: BaseConsumer<Group<S>>,
+    settings: Arc<Settings>,
+    heartbeat: Arc<Heartbeat>,
+    gate: Gate,
+    shutdown: CancellationToken,
+    /// Kafka is away, and it was said.
+    away: bool,
+    housekeeping_due: Instant,
+}
+
+impl<S: Stage> fmt::Debug for Worker<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("away", &self.away)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Stage> Worker<S> {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        stage: S,
+        heartbeat: Heartbeat,
+        gate: Gate,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
+        let heartbeat = Arc::new(heartbeat);
+        let reader = |topic: &Option<String>| {
+            topic
+                .as_deref()
+                .map(|topic| Reader::new(&settings.client("reader"), topic))
+                .transpose()
+        };
+        let core = Core {
+            stage,
+            partitions: BTreeMap::new(),
+            producer: Producer::new(
+                settings.producer(),
+                settings.deadlines,
+                Arc::clone(&heartbeat),
+            ),
+            changelog: reader(&settings.topology.changelog)?,
+            table: reader(&settings.topology.table)?,
+            outbox: Outbox::new(settings.output_partitions.clone()),
+            changes: Changelog::default(),
+            rewind: false,
+            in_doubt: false,
+            in_transaction: 0,
+            opened: None,
+            now: Instant::now(),
+            fenced: Vec::new(),
+            failure: None,
+            meters: Meters::new(&settings),
+            settings: Arc::clone(&settings),
+        };
+        let group = Group {
+            core: Mutex::new(core),
+            signs: Signs::default(),
+        };
+        let consumer = BaseConsumer::from_config_and_context(&settings.consumer(), group)
+            .map_err(|error| Error::config(format!("kafka: {error}")))?;
+        Ok(Self {
+            consumer,
+            settings,
+            heartbeat,
+            gate,
+            shutdown,
+            away: false,
+            housekeeping_due: Instant::now(),
+        })
+    }
+
+    /// Works until told to stop, then commits what is whole and leaves the group.
+    pub(super) fn run(mut self) -> Result<(), Error> {
+        // The transactional id is taken before the group is joined: whatever a predecessor left open is aborted before
+        // this member reads an offset or a changelog.
+        while !self.core().producer.connect()? {
+            if self.pause_while_away("no answer to init_transactions") {
+                return Ok(());
+            }
+        }
+        self.consumer
+            .subscribe(&[&self.settings.topology.input])
+            .map_err(|error| Error::unavailable(format!("subscribe: {error}")))?;
+        info!(
+            worker = self.settings.worker,
+            input = self.settings.topology.input,
+            group = self.settings.group,
+            "joining the group"
+        );
+        self.gate.close("no partition assigned yet");
+        while !self.shutdown.is_cancelled() {
+            self.heartbeat.beat();
+            self.turn()?;
+        }
+        self.gate.close("draining");
+        let result = self.commit();
+        if result.is_err() {
+            self.core().undo();
+        }
+        // Leaves the group; the callback finds nothing staged.
+        drop(self.consumer);
+        result
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core<S>> {
+        self.consumer.context().lock()
+    }
+
+    /// One round: records until the batch is full, due or drained; commit; state; housekeeping.
+    fn turn(&mut self) -> Result<(), Error> {
+        if !self.core().producer.connect()? {
+            // Also a fresh producer after a suspect one: no record is touched before it stands.
+            self.serve_group(POLL_WAIT)?;
+            self.pause_while_away("no answer to init_transactions");
+            return Ok(());
+        }
+        if !self.resolve_doubt() {
+            return self.serve_group(POLL_WAIT);
+        }
+        self.rewind()?;
+        let drained = self.process_batch()?;
+        let due = {
+            let core = self.core();
+            core.producer.is_open()
+                && (drained
+                    || core.in_transaction >= self.settings.max_transaction_records
+                    || core
+                        .opened
+                        .is_some_and(|at| at.elapsed() >= self.settings.commit_interval))
+        };
+        if due {
+            self.commit()?;
+        }
+        self.advance_state()?;
+        if Instant::now() >= self.housekeeping_due {
+            self.housekeeping()?;
+            self.housekeeping_due = Instant::now() + HOUSEKEEPING_INTERVAL;
+        }
+        let failure = self.core().failure.take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Polls without the intention to process: paused partitions yield nothing, callbacks and errors are served.
+    fn serve_group(&mut self, timeout: Duration) -> Result<(), Error> {
+        match self.consumer.poll(timeout) {
+            None => Ok(()),
+            Some(Ok(record)) => {
+                let (partition, offset) = (record.partition(), record.offset());
+                drop(record);
+                self.core().leave(partition, offset);
+                Ok(())
+            }
+            Some(Err(error)) => self.consumer_error(&error),
+        }
+    }
+
+    /// Processes records; true when nothing was left to read.
+    fn process_batch(&mut self) -> Result<bool, Error> {
+        let started = Instant::now();
+        let busy = {
+            let mut core = self.core();
+            core.now = started;
+            core.is_restoring()
+        };
+        let mut timeout = if busy { RESTORE_POLL_WAIT } else { POLL_WAIT };
+        let mut polled = 0_usize;
+        loop {
+            let (outcome, rewind) = match self.consumer.poll(timeout) {
+                None => return Ok(true),
+                Some(Ok(record)) => {
+                    let mut core = self.consumer.context().lock();
+                    let outcome = core.process(&record);
+                    (outcome, core.rewind)
+                }
+                Some(Err(error)) => {
+                    self.consumer_error(&error)?;
+                    (Ok(()), self.core().rewind)
+                }
+            };
+            if let Err(recovery) = outcome {
+                self.recover(recovery)?;
+                return Ok(false);
+            }
+            timeout = Duration::ZERO;
+            polled += 1;
+            if rewind || polled >= self.settings.max_transaction_records {
+                return Ok(false);
+            }
+            if polled.is_multiple_of(CLOCK_STRIDE) {
+                let now = Instant::now();
+                if now.duration_since(started) >= self.settings.commit_interval {
+                    return Ok(false);
+                }
+                self.core().now = now;
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        let result = {
+            let mut core = self.core();
+            core.commit(&self.consumer)
+        };
+        match result {
+            Ok(()) => {
+                self.back();
+                Ok(())
+            }
+            Err(recovery) => self.recover(recovery),
+        }
+    }
+
+    /// Undoes the transaction and brings consumer and producer to where they can go on.
+    fn recover(&mut self, recovery: Recovery) -> Result<(), Error> {
+        {
+            let mut core = self.core();
+            core.give_up_transaction(recovery)?;
+        }
+        self.rewind()
+    }
+
+    /// Finds out whether a commit without an answer took effect; true when there is no doubt (any more). The fresh
+    /// producer has ended the old transaction either way, and the group's offsets moved only if it was committed.
+    fn resolve_doubt(&self) -> bool {
+        let wanted = {
+            let core = self.core();
+            if !core.in_doubt {
+                return true;
+            }
+            core.dirty_list()
+        };
+        let answer = self.consumer.committed_offsets(wanted, QUERY_TIMEOUT);
+        answer.is_ok_and(|committed| self.core().settle(&committed))
+    }
+
+    /// Brings retained partitions back to their committed offsets, if an abort asked for it.
+    fn rewind(&mut self) -> Result<(), Error> {
+        let list = {
+            let mut core = self.core();
+            if !core.rewind || core.in_doubt {
+                return Ok(());
+            }
+            core.rewind = false;
+            core.rewind_list()
+        };
+        if list.count() == 0 {
+            return Ok(());
+        }
+        debug!(
+            partitions = list.count(),
+            "rewinding to the committed offsets"
+        );
+        let sought = self.consumer.seek_partitions(list, QUERY_TIMEOUT);
+        let failed = match &sought {
+            Ok(results) => results
+                .elements()
+                .iter()
+                .any(|element| element.error().is_err()),
+            Err(_) => true,
+        };
+        if failed {
+            // The partitions may have moved in between; if they did not, the next round tries again.
+            self.core().rewind = true;
+            self.serve_group(RESTORE_POLL_WAIT)?;
+        }
+        Ok(())
+    }
+
+    /// Moves restores and tables on, and starts the partitions that are ready.
+    fn advance_state(&mut self) -> Result<(), Error> {
+        let ready = {
+            let mut core = self.core();
+            core.read_tables_and_changelogs()?;
+            if core.is_restoring() {
+                core.find_start_offsets(&self.consumer)?;
+                core.start_ready_partitions()?
+            } else {
+                Vec::new()
+            }
+        };
+        if !ready.is_empty() {
+            let mut list = TopicPartitionList::new();
+            for partition in &ready {
+                list.add_partition(&self.settings.topology.input, *partition);
+            }
+            self.rewind()?;
+            self.consumer
+                .resume(&list)
+                .map_err(|error| Error::internal(format!("resume: {error}")))?;
+        }
+        let (assigned, restoring) = {
+            let core = self.core();
+            (core.partitions.len(), core.restoring())
+        };
+        if restoring > 0 {
+            self.gate
+                .close(format!("restoring {restoring} of {assigned} partitions"));
+        } else if !ready.is_empty() {
+            self.back();
+            self.gate.open();
+        }
+        Ok(())
+    }
+
+    fn housekeeping(&mut self) -> Result<(), Error> {
+        self.core().measure(&self.consumer);
+        if self.away {
+            // Nothing tells that the broker is back but an answer.
+            if self
+                .consumer
+                .fetch_metadata(Some(&self.settings.topology.input), QUERY_TIMEOUT)
+                .is_ok()
+            {
+                self.back();
+            }
+            return Ok(());
+        }
+        let (assigned, restoring) = {
+            let core = self.core();
+            (core.partitions.len(), core.restoring())
+        };
+        if assigned == 0 {
+            // More members than partitions: a standby is ready to take over, so it is ready.
+            if self.consumer.context().lock().joined() {
+                self.gate.open();
+            }
+        } else if restoring == 0 {
+            self.gate.open();
+        }
+        if let Some(after) = self.settings.idle_after {
+            self.confirm_idle(after)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the broker whether quiet partitions really hold nothing unread, and tells the stage.
+    fn confirm_idle(&mut self, after: Duration) -> Result<(), Error> {
+        let quiet: Vec<i32> = {
+            let core = self.core();
+            core.partitions
+                .iter()
+                .filter(|(_, partition)| {
+                    matches!(partition.phase, Phase::Running)
+                        && partition.last_record.elapsed() >= after
+                        && partition.last_idle.elapsed() >= after
+                })
+                .map(|(number, _)| *number)
+                .take(IDLE_CHECKS_PER_ROUND)
+                .collect()
+        };
+        let topic = self.settings.topology.input.clone();
+        for number in quiet {
+            // The clock is read before the broker is asked: whatever was appended before this instant is below the
+            // high watermark of the answer.
+            let now_ms = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| {
+                    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+                });
+            let Ok((low, high)) = self
+                .consumer
+                .fetch_watermarks(&topic, number, QUERY_TIMEOUT)
+            else {
+                break;
+            };
+            let position = self.position(number);
+            let outcome = {
+                let mut core = self.core();
+                let next = position.or_else(|| core.partitions.get(&number).and_then(|p| p.start));
+                let read_to_end = next.map_or(low == high, |next| next >= high);
+                if read_to_end {
+                    core.idle(number, high, now_ms)
+                } else {
+                    Ok(())
+                }
+            };
+            if let Err(recovery) = outcome {
+                return self.recover(recovery);
+            }
+        }
+        if self.core().producer.is_open() {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn position(&self, partition: i32) -> Option<i64> {
+        let positions = self.consumer.position().ok()?;
+        match positions
+            .find_partition(&self.settings.topology.input, partition)?
+            .offset()
+        {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    fn consumer_error(&mut self, error: &KafkaError) -> Result<(), Error> {
+        if self.consumer.context().signs.authentication_failed() {
+            return Err(recovery::authentication_failed());
+        }
+        match recovery::of_consumer(&self.settings.topology.input, &self.settings.group, error) {
+            ConsumerTrouble::Ignore => Ok(()),
+            ConsumerTrouble::Stop(stop) => Err(stop),
+            ConsumerTrouble::Away(text) => {
+                if matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown)) {
+                    self.say_away(&text);
+                } else {
+                    debug!(reason = text, "consumer");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn say_away(&mut self, reason: &str) {
+        if !self.away {
+            self.away = true;
+            warn!(reason, "Kafka is away; waiting for it");
+        }
+        self.gate.close(format!("Kafka is away: {reason}"));
+    }
+
+    fn back(&mut self) {
+        if self.away {
+            self.away = false;
+            info!("Kafka is back");
+        }
+    }
+
+    /// Waits a little; true when it is time to stop.
+    fn pause_while_away(&mut self, reason: &str) -> bool {
+        self.heartbeat.beat();
+        self.say_away(reason);
+        std::thread::sleep(Duration::from_millis(50));
+        self.shutdown.is_cancelled()
+    }
+}

@@ -1,0 +1,257 @@
+//! What every Kafka client of a service is configured with.
+
+use crate::InvalidConfig;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// `[kafka]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// `host:port`, comma-separated.
+    pub bootstrap_servers: String,
+    /// The consumer group; the service's name unless set.
+    pub group_id: Option<String>,
+    /// Tells this instance from the others of its service: part of the transactional id, and the `group.instance.id` of
+    /// a static member. The host's name unless set (a pod's name in a `StatefulSet`, say). Two instances with one name fence
+    /// each other.
+    pub instance_id: Option<String>,
+    /// Whether a restart within the session keeps its partitions.
+    pub membership: Membership,
+    /// Milliseconds without a heartbeat until the group gives a member's partitions away.
+    pub session_timeout_ms: u32,
+    /// Milliseconds between heartbeats; also about how long a hand-over takes.
+    pub heartbeat_interval_ms: u32,
+    /// Milliseconds until a request counts as lost. A transaction call that took half of it makes the producer suspect.
+    pub socket_timeout_ms: u32,
+    /// How the broker is talked to.
+    pub security_protocol: SecurityProtocol,
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub sasl_mechanism: Option<String>,
+    /// User name.
+    pub sasl_username: Option<String>,
+    /// Password.
+    pub sasl_password: Option<Secret>,
+    /// A file that holds the password (a mounted secret).
+    pub sasl_password_file: Option<String>,
+    /// CA certificates (PEM).
+    pub ssl_ca_location: Option<String>,
+    /// The client's certificate (PEM).
+    pub ssl_certificate_location: Option<String>,
+    /// The client's key (PEM).
+    pub ssl_key_location: Option<String>,
+    /// Any further librdkafka setting, for every client of the service; underscores stand for dots.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Group membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Membership {
+    /// For a `Deployment`: a member that stops leaves the group.
+    Dynamic,
+    /// For a `StatefulSet`: `group.instance.id` is the instance id, a quick restart moves no partition.
+    Static,
+}
+
+/// `security.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecurityProtocol {
+    /// Clear text.
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// Clear text with a password.
+    SaslPlaintext,
+    /// TLS with a password.
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Ssl => "ssl",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslSsl => "sasl_ssl",
+        }
+    }
+
+    const fn needs_password(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// Text that is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Below this the broker refuses a classic member (`group.min.session.timeout.ms`).
+const MIN_SESSION_TIMEOUT_MS: u32 = 6_000;
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "127.0.0.1:9092".to_owned(),
+            group_id: None,
+            instance_id: None,
+            membership: Membership::Dynamic,
+            session_timeout_ms: 6_000,
+            heartbeat_interval_ms: 1_000,
+            socket_timeout_ms: 10_000,
+            security_protocol: SecurityProtocol::Plaintext,
+            sasl_mechanism: None,
+            sasl_username: None,
+            sasl_password: None,
+            sasl_password_file: None,
+            ssl_ca_location: None,
+            ssl_certificate_location: None,
+            ssl_key_location: None,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl KafkaConfig {
+    /// Checks what types can't say; `section` is the path of this block in the configuration.
+    pub fn validate(&self, section: &str) -> Result<(), InvalidConfig> {
+        let invalid =
+            |key: &str, reason: &str| Err(InvalidConfig::new(format!("{section}.{key}"), reason));
+        if self.bootstrap_servers.trim().is_empty() {
+            return invalid("bootstrap_servers", "must name at least one host:port");
+        }
+        if self.bootstrap_servers.split(',').any(|server| {
+            server
+                .trim()
+                .rsplit_once(':')
+                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        }) {
+            return invalid("bootstrap_servers", "must be host:port, comma-separated");
+        }
+        if self.session_timeout_ms < MIN_SESSION_TIMEOUT_MS {
+            return invalid(
+                "session_timeout_ms",
+                "must be at least 6000, or the broker refuses the member",
+            );
+        }
+        if self.heartbeat_interval_ms == 0
+            || self.heartbeat_interval_ms * 3 > self.session_timeout_ms
+        {
+            return invalid(
+                "heartbeat_interval_ms",
+                "must be above 0 and at most a third of session_timeout_ms",
+            );
+        }
+        if self.socket_timeout_ms < 1_000 {
+            return invalid("socket_timeout_ms", "must be at least 1000");
+        }
+        if self.security_protocol.needs_password() {
+            if self.sasl_username.is_none() {
+                return invalid("sasl_username", "is needed with security_protocol sasl_*");
+            }
+            if self.sasl_password.is_none() && self.sasl_password_file.is_none() {
+                return invalid(
+                    "sasl_password",
+                    "or sasl_password_file is needed with security_protocol sasl_*",
+                );
+            }
+        }
+        if let Some(path) = &self.sasl_password_file
+            && let Err(error) = std::fs::metadata(path)
+        {
+            return Err(InvalidConfig::new(
+                format!("{section}.sasl_password_file"),
+                format!("{path}: {error}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The consumer group.
+    pub fn group<'a>(&'a self, service: &'a str) -> &'a str {
+        self.group_id.as_deref().unwrap_or(service)
+    }
+
+    /// This instance's name.
+    pub fn instance(&self) -> String {
+        self.instance_id
+            .clone()
+            .or_else(|| {
+                std::env::var("HOSTNAME")
+                    .ok()
+                    .filter(|name| !name.is_empty())
+            })
+            .or_else(|| {
+                std::fs::read_to_string("/proc/sys/kernel/hostname")
+                    .ok()
+                    .map(|name| name.trim().to_owned())
+            })
+            .unwrap_or_else(|| "0".to_owned())
+    }
+
+    /// Settings common to every client; `client_id` is what the broker's logs and quotas see.
+    pub fn client(&self, client_id: &str) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", client_id)
+            .set("security.protocol", self.security_protocol.as_str())
+            .set("socket.timeout.ms", self.socket_timeout_ms.to_string())
+            .set("socket.keepalive.enable", "true")
+            .set("socket.nagle.disable", "true")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            // Topics are made on purpose, never by a typing error.
+            .set("allow.auto.create.topics", "false")
+            .set_log_level(RDKafkaLogLevel::Notice);
+        let password = self.sasl_password.clone().or_else(|| {
+            let path = self.sasl_password_file.as_ref()?;
+            std::fs::read_to_string(path)
+                .ok()
+                .map(|text| Secret::new(text.trim_end()))
+        });
+        let optional = [
+            ("sasl.mechanism", self.sasl_mechanism.as_deref()),
+            ("sasl.username", self.sasl_username.as_deref()),
+            ("sasl.password", password.as_ref().map(Secret::expose)),
+            ("ssl.ca.location", self.ssl_ca_location.as_deref()),
+            (
+                "ssl.certificate.location",
+                self.ssl_certificate_location.as_deref(),
+            ),
+            ("ssl.key.location", self.ssl_key_location.as_deref()),
+        ];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                client.set(key, value);
+            }
+        }
+        for (key, value) in &self.properties {
+            client.set(key.replace('_', "."), value);
+        }
+        client
+    }
+}
