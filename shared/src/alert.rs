@@ -59,7 +59,7 @@ pub struct AlertContext {
     pub recent_values: Vec<f64>,
     /// Where they go.
     pub trend: Trend,
-    /// Where the GPU is: hostname, rack, cluster, datacenter, model, sla_tier, …
+    /// Where the GPU is: hostname, rack, cluster, datacenter, model, SLA tier, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The records that show it: `topic/partition/offset`.

@@ -1,7 +1,7 @@
 //! Wire types and the topic catalogue of the GPU Health Monitor.
 //!
 //! This is the one crate of ours that the services share. It holds what crosses a process boundary and nothing else:
-//! no Kafka client, no async runtime, no HTTP, no clock. Every payload is JSON with snake_case names.
+//! no Kafka client, no async runtime, no HTTP, no clock. Every payload is JSON with `snake_case` names.
 //!
 //! **The compatibility promise.** A field is never renamed, never changes its unit, and never becomes required. New
 //! fields are optional, readers ignore what they do not know, and every stage passes unknown fields on untouched

@@ -260,7 +260,7 @@ metric_groups! {
         nvlink_replay: Counter "1",
         /// NVLink recoveries, all links (439).
         nvlink_recovery: Counter "1",
-        /// NVLinks that are up.
+        /// Links of NVLink that are up.
         nvlink_links_up: Gauge "1",
     }
     /// Faults that the driver reports.

@@ -44,6 +44,7 @@ impl Timestamp {
     }
 
     /// The start of the window of `size_ms` that holds this time; windows are aligned to the epoch.
+    #[must_use]
     pub const fn window_start(self, size_ms: i64) -> Self {
         Self(self.0.div_euclid(size_ms) * size_ms)
     }

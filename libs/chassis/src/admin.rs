@@ -42,16 +42,11 @@ async fn healthz(State(admin): State<Admin>) -> Response {
     if overdue.is_empty() {
         return "ok\n".into_response();
     }
-    let text: String = overdue
-        .iter()
-        .map(|(name, age)| {
-            format!(
-                "{name}: no progress for {:.1} s
-",
-                age.as_secs_f64()
-            )
-        })
-        .collect();
+    let text = lines(
+        overdue
+            .iter()
+            .map(|(name, age)| (name, format!("no progress for {:.1} s", age.as_secs_f64()))),
+    );
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
@@ -63,16 +58,19 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if unready.is_empty() {
         return "ready\n".into_response();
     }
-    let text: String = unready
-        .iter()
-        .map(|(name, reason)| {
-            format!(
-                "{name}: {reason}
-"
-            )
-        })
-        .collect();
+    let text = lines(unready.iter().map(|(name, reason)| (name, reason.clone())));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+/// `name: reason`, a line each.
+fn lines<'a>(items: impl Iterator<Item = (&'a String, String)>) -> String {
+    items.fold(String::new(), |mut text, (name, reason)| {
+        text.push_str(name);
+        text.push_str(": ");
+        text.push_str(&reason);
+        text.push('\n');
+        text
+    })
 }
 
 async fn render(State(admin): State<Admin>) -> Response {
