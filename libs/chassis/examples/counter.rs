@@ -99,7 +99,6 @@ impl TableValue for Count {
     const VERSION: u8 = 1;
 }
 
-#[derive(Default)]
 struct Counts(Table<Count>);
 
 impl Stage for Counter {

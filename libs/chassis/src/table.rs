@@ -28,7 +28,7 @@ pub trait TableValue: Clone + Serialize + DeserializeOwned + Send {
 ///
 /// The first touch of a key after a commit keeps a clone of its value (the pre-image); an abort puts it back. Between
 /// commits the pre-images are also the list of what changed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table<V> {
     entries: FxHashMap<Box<[u8]>, Entry<V>>,
     undo: Vec<(Box<[u8]>, Option<V>)>,
@@ -42,7 +42,13 @@ struct Entry<V> {
     touched: u64,
 }
 
-impl<V: TableValue> Table<V> {
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> Table<V> {
     /// An empty table.
     pub fn new() -> Self {
         Self {
@@ -51,7 +57,9 @@ impl<V: TableValue> Table<V> {
             epoch: 1,
         }
     }
+}
 
+impl<V: TableValue> Table<V> {
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Option<&V> {
         self.entries.get(key).and_then(|entry| entry.value.as_ref())
