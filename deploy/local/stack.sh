@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# The native local stack: Kafka, PostgreSQL, every service and a simulated fleet, without a container engine.
+# `stack.sh help` says what it can do; lib/ holds one file a concern.
+set -euo pipefail
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 501)); then
+    echo "stack.sh needs bash 5.1 or newer; this is $BASH_VERSION" >&2
+    exit 69
+fi
+shopt -s inherit_errexit
+
+local_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+readonly local_dir
+repo_dir=$(cd "$local_dir/../.." && pwd -P)
+readonly repo_dir
+# shellcheck disable=SC2034 # read by the parts
+readonly state_dir=${GHM_LOCAL_DIR:-$repo_dir/.local}
+
+source "$local_dir/lib/say.sh"
+source "$local_dir/lib/process.sh"
+source "$local_dir/lib/port.sh"
+source "$local_dir/lib/kafka.sh"
+source "$local_dir/lib/install.sh"
+source "$local_dir/lib/postgres.sh"
+source "$local_dir/lib/test_services.sh"
+
+usage() {
+    cat <<'USAGE'
+usage: stack.sh COMMAND
+
+  install                     install what is missing on this machine, fetch Apache Kafka
+  with-test-services CMD...   run CMD with a Kafka and a PostgreSQL of its own; its exit status is CMD's
+
+  kafka-classpath             print the class path of Apache Kafka's programs (quote it)
+  kafka-start [--small] [--user NAME=PASSWORD]... [--property KEY=VALUE]... DIR PORT
+  kafka-stop DIR
+  postgres-start [--small] [--setting NAME=VALUE]... DIR PORT
+  postgres-stop DIR
+  guard kafka|postgres DIR    when standard input closes: stop it, remove DIR
+USAGE
+}
+
+subcommand=${1:-help}
+(($# == 0)) || shift
+case $subcommand in
+    install) install_missing ;;
+    with-test-services) with_test_services "$@" ;;
+    kafka-classpath) kafka_classpath && echo ;;
+    kafka-start) kafka_start "$@" ;;
+    kafka-stop) kafka_stop "${1:?DIR is missing}" ;;
+    postgres-start) postgres_start "$@" ;;
+    postgres-stop) postgres_stop "${1:?DIR is missing}" ;;
+    guard) guard "$@" ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        fail "stack.sh: unknown command '$subcommand'" 64
+        ;;
+esac
