@@ -162,6 +162,9 @@ impl<S: Stage> Core<S> {
             if let Some(changelog) = &mut self.changelog {
                 changelog.stop(number);
             }
+            // The new owner reports its lag; a sum over instances must not count it twice.
+            gauge!("chassis_consumer_lag_records", "topic" => self.settings.topology.input.clone(), "partition" => number.to_string())
+                .set(0.0);
         }
         if let Some(table) = &mut self.table {
             let n = self.settings.table_partitions;

@@ -72,7 +72,7 @@ impl Reader {
                 .set("enable.auto.offset.store", "false")
                 .set("enable.partition.eof", "true")
                 .set("auto.offset.reset", "earliest")
-                .set("fetch.wait.max.ms", "100")
+                .set("fetch.wait.max.ms", "20")
                 .set("fetch.queue.backoff.ms", "20")
                 .set("queued.max.messages.kbytes", "16384");
             BaseConsumer::from_config_and_context(&config, Signs::default())
@@ -105,36 +105,21 @@ impl Reader {
 
     /// Stops reading `partition`.
     pub(super) fn stop(&mut self, partition: i32) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
         if let Some(Phase::Reading | Phase::Done) = self.partitions.remove(&partition)
-            && let Err(error) = self.committed.incremental_unassign(&self.list(partition))
+            && let Err(error) = self.committed.incremental_unassign(&list)
         {
             warn!(topic = self.topic, partition, %error, "reader: unassign failed");
         }
     }
 
-    fn list(&self, partition: i32) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        // Adding a partition with a valid offset constant does not fail.
-        if list
-            .add_partition_offset(&self.topic, partition, Offset::Beginning)
-            .is_err()
-        {
-            warn!(topic = self.topic, partition, "reader: offset refused");
-        }
-        list
-    }
-
     /// Moves the partitions that wait on; sends a few small requests, none while all are being read.
     pub(super) fn advance(&mut self) {
         let now = Instant::now();
-        let waiting: Vec<(i32, Phase)> = self
-            .partitions
-            .iter()
-            .filter(|(_, phase)| matches!(phase, Phase::Asked | Phase::Unstable { .. }))
-            .map(|(partition, phase)| (*partition, *phase))
-            .collect();
-        for (partition, phase) in waiting {
-            let target = match phase {
+        let mut ready = TopicPartitionList::new();
+        for (partition, phase) in &mut self.partitions {
+            let target = match *phase {
                 Phase::Unstable { target, looked_at }
                     if now.duration_since(looked_at) >= STABLE_PAUSE =>
                 {
@@ -143,7 +128,7 @@ impl Reader {
                 Phase::Asked => {
                     match self
                         .uncommitted
-                        .fetch_watermarks(&self.topic, partition, QUERY_TIMEOUT)
+                        .fetch_watermarks(&self.topic, *partition, QUERY_TIMEOUT)
                     {
                         Ok((_, high)) => high,
                         // The broker is away; the caller's deadline bounds how often this is tried.
@@ -154,29 +139,29 @@ impl Reader {
             };
             match self
                 .committed
-                .fetch_watermarks(&self.topic, partition, QUERY_TIMEOUT)
+                .fetch_watermarks(&self.topic, *partition, QUERY_TIMEOUT)
             {
-                Ok((_, stable)) if stable >= target => self.begin(partition),
+                Ok((_, stable)) if stable >= target => {
+                    add_beginning(&mut ready, &self.topic, *partition);
+                    *phase = Phase::Reading;
+                }
                 Ok(_) => {
-                    self.partitions.insert(
-                        partition,
-                        Phase::Unstable {
-                            target,
-                            looked_at: Instant::now(),
-                        },
-                    );
+                    *phase = Phase::Unstable {
+                        target,
+                        looked_at: Instant::now(),
+                    }
                 }
                 Err(_) => break,
             }
         }
-    }
-
-    fn begin(&mut self, partition: i32) {
-        match self.committed.incremental_assign(&self.list(partition)) {
-            Ok(()) => {
-                self.partitions.insert(partition, Phase::Reading);
+        // All at once, so that one fetch asks for all of them.
+        if ready.count() > 0
+            && let Err(error) = self.committed.incremental_assign(&ready)
+        {
+            warn!(topic = self.topic, %error, "reader: assign failed");
+            for element in ready.elements() {
+                self.partitions.insert(element.partition(), Phase::Asked);
             }
-            Err(error) => warn!(topic = self.topic, partition, %error, "reader: assign failed"),
         }
     }
 
@@ -198,5 +183,11 @@ impl Reader {
                 None
             }
         }
+    }
+}
+
+fn add_beginning(list: &mut TopicPartitionList, topic: &str, partition: i32) {
+    if let Err(error) = list.add_partition_offset(topic, partition, Offset::Beginning) {
+        warn!(topic, partition, %error, "reader: offset refused");
     }
 }
