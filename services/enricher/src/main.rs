@@ -1,3 +1,7 @@
 //! Joins validated GPU telemetry with the asset table.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chassis::main(enricher::SERVICE, enricher::run)
+}
