@@ -31,7 +31,7 @@ usage: stack.sh COMMAND
   with-test-services CMD...   run CMD with a Kafka and a PostgreSQL of its own; its exit status is CMD's
 
   kafka-classpath             print the class path of Apache Kafka's programs (quote it)
-  kafka-start [--small] [--user NAME=PASSWORD]... [--property KEY=VALUE]... DIR PORT
+  kafka-start [--small] [--user NAME=PASSWORD]... [--advertise PORT] [--property KEY=VALUE]... DIR PORT
   kafka-stop DIR
   postgres-start [--small] [--setting NAME=VALUE]... DIR PORT
   postgres-stop DIR

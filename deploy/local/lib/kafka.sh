@@ -56,24 +56,27 @@ kafka_format() {
     }
 }
 
-# kafka_start [--small] [--user NAME=PASSWORD]... [--property KEY=VALUE]... DIR PORT
+# kafka_start [--small] [--user NAME=PASSWORD]... [--advertise PORT] [--property KEY=VALUE]... DIR PORT
 #
-# Formats DIR if it is new, starts the broker on 127.0.0.1:PORT and waits until it serves. With users, PORT speaks
-# SASL_PLAINTEXT with SCRAM-SHA-512, StandardAuthorizer decides, and the user `admin`, if there is one, may do everything; a
-# plaintext listener for the broker itself and for tests, where everyone may do everything, is on the port in DIR/internal.port.
+# Formats DIR if it is new, starts the broker on 127.0.0.1:PORT and waits until it serves.
+# --user: PORT speaks SASL_PLAINTEXT with SCRAM-SHA-512, StandardAuthorizer decides, and the user `admin`, if there is one, may
+# do everything.
+# --advertise: the port that clients are told to use, for a proxy in front.
 # --small: for tests; less memory, at less throughput.
+# The broker talks to itself on a listener of its own, in plain text and with every right; its port is in DIR/internal.port.
 kafka_start() {
-    local small=0
+    local small=0 advertised=''
     local -a users=() properties=()
     while [[ "${1:-}" == --* ]]; do
         case $1 in
             --small) small=1 && shift ;;
             --user) users+=("$2") && shift 2 ;;
+            --advertise) advertised=$2 && shift 2 ;;
             --property) properties+=("$2") && shift 2 ;;
             *) fail "kafka-start: unknown option $1" 64 ;;
         esac
     done
-    (($# == 2)) || fail "usage: kafka-start [--small] [--user NAME=PASSWORD]... [--property KEY=VALUE]... DIR PORT" 64
+    (($# == 2)) || fail "usage: kafka-start [--small] [--user NAME=PASSWORD]... [--advertise PORT] [--property KEY=VALUE]... DIR PORT" 64
     kafka_fetched || fail "Apache Kafka is not there yet: run 'stack.sh install' first" 69
     local port=$2 dir pidfile offset pid
     mkdir -p "$1" && dir=$(cd "$1" && pwd -P)
@@ -82,12 +85,12 @@ kafka_start() {
         say "Kafka runs already, pid $pid"
         return 0
     fi
-    port_taken "$port" && fail "port $port is taken: Kafka can't listen on it" 69
+    wait_for_port_free "$port" "$PORT_GRACE_SECONDS" || fail "port $port is taken: Kafka can't listen on it" 69
 
     # Ports chosen once: a restart must find its own controller again.
     [[ -s "$dir/controller.port" ]] || random_free_port >"$dir/controller.port"
-    ((${#users[@]} == 0)) || [[ -s "$dir/internal.port" ]] || random_free_port >"$dir/internal.port"
-    kafka_properties "$dir" "$port" "$small" "$((${#users[@]} > 0))" >"$dir/server.properties"
+    [[ -s "$dir/internal.port" ]] || random_free_port >"$dir/internal.port"
+    kafka_properties "$dir" "$port" "${advertised:-$port}" "$small" "$((${#users[@]} > 0))" >"$dir/server.properties"
     # The last line of a key wins.
     ((${#properties[@]} == 0)) || printf '%s\n' "${properties[@]}" >>"$dir/server.properties"
     [[ -f "$dir/data/meta.properties" ]] || kafka_format "$dir" "${users[@]}"
@@ -130,15 +133,21 @@ kafka_await() {
     done
 }
 
-# kafka_properties DIR PORT SMALL SECURED
+# kafka_properties DIR PORT ADVERTISED SMALL SECURED
 kafka_properties() {
-    local dir=$1 port=$2 small=$3 secured=$4 controller
+    local dir=$1 port=$2 advertised=$3 small=$4 secured=$5 controller internal protocol=PLAINTEXT
     controller=$(<"$dir/controller.port")
+    internal=$(<"$dir/internal.port")
+    ((secured)) && protocol=SASL_PLAINTEXT
     cat <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
+listeners=CLIENT://127.0.0.1:$port,INTERNAL://127.0.0.1:$internal,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=CLIENT://127.0.0.1:$advertised,INTERNAL://127.0.0.1:$internal
+listener.security.protocol.map=CLIENT:$protocol,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=INTERNAL
 log.dirs=$dir/data
 
 # Event time travels in the record; retention must look at the time of writing.
@@ -166,25 +175,11 @@ broker.heartbeat.interval.ms=500
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 PROPERTIES
     if ((secured)); then
-        local internal
-        internal=$(<"$dir/internal.port")
         cat <<PROPERTIES
-listeners=CLIENT://127.0.0.1:$port,INTERNAL://127.0.0.1:$internal,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=CLIENT://127.0.0.1:$port,INTERNAL://127.0.0.1:$internal
-listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=INTERNAL
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-allow.everyone.if.no.acl.found=false
 super.users=User:admin;User:ANONYMOUS
-PROPERTIES
-    else
-        cat <<PROPERTIES
-listeners=CLIENT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=CLIENT://127.0.0.1:$port
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=CLIENT
 PROPERTIES
     fi
     if ((small)); then

@@ -2,6 +2,8 @@
 # Free ports. What listens is read from the kernel: asking by connecting would disturb whoever answers.
 
 readonly PROBED_PORTS=200
+# A process that was killed holds its port until its last thread has ended.
+readonly PORT_GRACE_SECONDS=3
 
 # port_taken PORT: does anything listen on it, on any address?
 port_taken() {
@@ -37,7 +39,7 @@ random_free_port() {
     fail "no free port from 15000 to 31999" 69
 }
 
-# wait_for_port_free PORT SECONDS: a process that has just ended may hold its port for a moment.
+# wait_for_port_free PORT SECONDS
 wait_for_port_free() {
     local tries=$(($2 * 20))
     while port_taken "$1"; do

@@ -52,7 +52,8 @@ postgres_data() {
 }
 
 # postgres_start [--small] [--setting NAME=VALUE]... DIR PORT: makes the cluster if DIR is new, starts it, waits until it answers.
-# --small: for tests; nothing is forced to the disk.
+# --small: for tests; nothing is forced to the disk, which only a crash of the machine would tell. (Without synchronous_commit
+# a kill -9 would lose what was committed last.)
 postgres_start() {
     local small=0
     local -a settings=()
@@ -73,7 +74,7 @@ postgres_start() {
         say "PostgreSQL runs already, pid $pid"
         return 0
     fi
-    port_taken "$port" && fail "port $port is taken: PostgreSQL can't listen on it" 69
+    wait_for_port_free "$port" "$PORT_GRACE_SECONDS" || fail "port $port is taken: PostgreSQL can't listen on it" 69
     data=$(postgres_data "$dir")
 
     if [[ ! -f "$data/cluster/PG_VERSION" ]]; then
@@ -90,7 +91,7 @@ postgres_start() {
     settings=(-c "port=$port" -c listen_addresses=127.0.0.1 -c "unix_socket_directories=$socket"
         -c max_connections=200 -c timezone=UTC -c log_line_prefix='%m [%p] %d ' -c log_timezone=UTC "${settings[@]}")
     if ((small)); then
-        settings=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=32MB "${settings[@]}")
+        settings=(-c fsync=off -c full_page_writes=off -c shared_buffers=32MB "${settings[@]}")
     fi
     if [[ -f "$("$bin/pg_config" --pkglibdir 2>/dev/null)/timescaledb.so" ]]; then
         settings=(-c shared_preload_libraries=timescaledb -c timescaledb.telemetry_level=off "${settings[@]}")

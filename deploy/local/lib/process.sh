@@ -4,15 +4,18 @@
 
 [[ -r /proc/self/stat ]] || fail "the native stack needs /proc, that is, Linux; use a container engine elsewhere" 69
 
-# start_time PID: field 22 of /proc/PID/stat; nothing if there is no such process.
+# start_time PID: field 22 of /proc/PID/stat; fails if there is no such process, or only its exit status is left of it.
 start_time() {
     local stat
+    local -a fields threads
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # The second field is the program's name in brackets, which may hold spaces and brackets.
-    local -a fields
     read -ra fields <<<"${stat##*) }"
-    # A zombie has ended: only its exit status is left.
-    [[ "${fields[0]}" != Z ]] || return 1
+    if [[ "${fields[0]}" == Z ]]; then
+        # Its first thread has ended. Until the others have too, its ports are not free.
+        threads=("/proc/$1/task"/*)
+        ((${#threads[@]} > 1)) || return 1
+    fi
     printf '%s' "${fields[19]}"
 }
 
@@ -39,10 +42,10 @@ spawn() {
     mv -f "$pidfile.new" "$pidfile"
 }
 
-# gone_within PIDFILE SECONDS
+# gone_within PID START_TIME SECONDS
 gone_within() {
-    local pidfile=$1 tries=$(($2 * 20))
-    while running "$pidfile" >/dev/null; do
+    local tries=$(($3 * 20))
+    while [[ "$(start_time "$1")" == "$2" ]]; do
         ((tries-- > 0)) || return 1
         sleep 0.05
     done
@@ -50,15 +53,15 @@ gone_within() {
 
 # stop_process PIDFILE SIGNAL SECONDS: the signal, a deadline, then SIGKILL. Quiet if nothing runs.
 stop_process() {
-    local pidfile=$1 signal=$2 seconds=$3 pid
-    if pid=$(running "$pidfile"); then
+    local pidfile=$1 signal=$2 seconds=$3 pid started
+    if pid=$(running "$pidfile") && started=$(start_time "$pid"); then
         kill -s "$signal" "$pid" 2>/dev/null || true
         # A stopped process (SIGSTOP) cannot act on a signal before it goes on.
         kill -s CONT "$pid" 2>/dev/null || true
-        if ! gone_within "$pidfile" "$seconds"; then
+        if ! gone_within "$pid" "$started" "$seconds"; then
             warn "pid $pid did not end within $seconds s of SIG$signal: SIGKILL"
             kill -s KILL "$pid" 2>/dev/null || true
-            gone_within "$pidfile" 10 || fail "pid $pid outlives SIGKILL" 71
+            gone_within "$pid" "$started" 10 || fail "pid $pid outlives SIGKILL" 71
         fi
     fi
     rm -f "$pidfile"
