@@ -112,13 +112,17 @@ where
 }
 
 enum Arguments {
-    Run(Option<PathBuf>),
+    Run {
+        file: Option<PathBuf>,
+        only_check: bool,
+    },
     Print(String),
 }
 
 fn parse_arguments(service: &Service) -> Result<Arguments, Error> {
     let prefix = config::env_prefix(service.name);
     let mut file = std::env::var_os(format!("{prefix}_CONFIG")).map(PathBuf::from);
+    let mut only_check = false;
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
@@ -128,6 +132,7 @@ fn parse_arguments(service: &Service) -> Result<Arguments, Error> {
                     .ok_or_else(|| Error::config("--config needs a file"))?;
                 file = Some(PathBuf::from(path));
             }
+            Some("--check-config") => only_check = true,
             Some("--version" | "-V") => {
                 return Ok(Arguments::Print(format!(
                     "{} {}\n",
@@ -136,9 +141,10 @@ fn parse_arguments(service: &Service) -> Result<Arguments, Error> {
             }
             Some("--help" | "-h") => {
                 return Ok(Arguments::Print(format!(
-                    "{name} {version}\n\nUsage: {name} [--config FILE] [--version] [--help]\n\n\
+                    "{name} {version}\n\nUsage: {name} [--config FILE] [--check-config] [--version] [--help]\n\n\
                      Settings come from FILE (TOML; {prefix}_CONFIG names it too), then from the environment:\n\
-                     {prefix}__KAFKA__BOOTSTRAP_SERVERS=host:9092 is kafka.bootstrap_servers. The service's README lists them.\n",
+                     {prefix}__KAFKA__BOOTSTRAP_SERVERS=host:9092 is kafka.bootstrap_servers. The service's README lists them.\n\
+                     --check-config reads them, says what is wrong or where it would listen, and exits.\n",
                     name = service.name,
                     version = service.version,
                 )));
@@ -151,7 +157,7 @@ fn parse_arguments(service: &Service) -> Result<Arguments, Error> {
             }
         }
     }
-    Ok(Arguments::Run(file))
+    Ok(Arguments::Run { file, only_check })
 }
 
 fn start<C, F>(service: Service, run: impl FnOnce(C, App) -> F) -> Result<ExitCode, Error>
@@ -159,14 +165,19 @@ where
     C: ServiceConfig,
     F: Future<Output = Result<(), Error>>,
 {
-    let file = match parse_arguments(&service)? {
-        Arguments::Run(file) => file,
+    let (file, only_check) = match parse_arguments(&service)? {
+        Arguments::Run { file, only_check } => (file, only_check),
         Arguments::Print(text) => {
             drop(std::io::stdout().lock().write_all(text.as_bytes()));
             return Ok(ExitCode::SUCCESS);
         }
     };
     let config: C = config::load(service.name, file.as_deref())?;
+    if only_check {
+        let line = format!("configuration ok; http.listen = {}\n", config.http().listen);
+        drop(std::io::stdout().lock().write_all(line.as_bytes()));
+        return Ok(ExitCode::SUCCESS);
+    }
     telemetry::init_logs(config.log())?;
     let metrics = telemetry::init_metrics()?;
     telemetry::describe();

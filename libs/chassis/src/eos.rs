@@ -417,6 +417,27 @@ impl Settings {
         format!("{}-{}", self.kafka.instance(), self.worker)
     }
 
+    /// The transaction in words.
+    fn subject(&self) -> String {
+        let topology = &self.topology;
+        let written: Vec<&str> = topology
+            .outputs
+            .iter()
+            .chain(&topology.changelog)
+            .map(String::as_str)
+            .collect();
+        format!(
+            "transaction {}: topic {} to {}",
+            self.transactional_id(),
+            topology.input,
+            written.join(", ")
+        )
+    }
+
+    fn transactional_id(&self) -> String {
+        format!("{}-{}", self.group, self.instance())
+    }
+
     fn client(&self, role: &str) -> ClientConfig {
         self.kafka
             .client(&format!("{}-{}-{role}", self.service, self.instance()))
@@ -459,7 +480,7 @@ impl Settings {
 
     fn producer(&self) -> ClientConfig {
         let mut config = self.client("producer");
-        let transactional_id = format!("{}-{}", self.group, self.instance());
+        let transactional_id = self.transactional_id();
         let timeout = self.pipeline.transaction_timeout_ms.to_string();
         let defaults = [
             ("transactional.id", transactional_id.as_str()),

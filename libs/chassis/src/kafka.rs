@@ -43,8 +43,9 @@ pub struct KafkaConfig {
     pub ssl_certificate_location: Option<String>,
     /// The client's key (PEM).
     pub ssl_key_location: Option<String>,
-    /// Any further librdkafka setting, for every client of the service; underscores stand for dots.
-    pub properties: BTreeMap<String, String>,
+    /// Any further librdkafka setting, for every client of the service; underscores stand for dots. Values are not
+    /// shown, since some are secrets.
+    pub properties: BTreeMap<String, Secret>,
 }
 
 /// Group membership.
@@ -187,6 +188,16 @@ impl KafkaConfig {
                 format!("{path}: {error}"),
             ));
         }
+        // librdkafka knows its own keys best; a client made later would fail with the same words.
+        if let Err(error) = self.client("check").create_native_config() {
+            let text = match error {
+                rdkafka::error::KafkaError::ClientConfig(_, reason, key, value) => {
+                    format!("{key} = {value}: {reason}")
+                }
+                other => other.to_string(),
+            };
+            return Err(InvalidConfig::new(format!("{section}.properties"), text));
+        }
         Ok(())
     }
 
@@ -250,7 +261,7 @@ impl KafkaConfig {
             }
         }
         for (key, value) in &self.properties {
-            client.set(key.replace('_', "."), value);
+            client.set(key.replace('_', "."), value.expose());
         }
         client
     }

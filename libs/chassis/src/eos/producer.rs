@@ -104,6 +104,8 @@ pub(super) struct Deadlines {
 /// A producer with at most one open transaction.
 pub(super) struct Producer {
     client_config: ClientConfig,
+    /// What its transactions are about, for an error that a person reads.
+    subject: String,
     deadlines: Deadlines,
     heartbeat: Arc<Heartbeat>,
     native: Option<ThreadedProducer<Signs>>,
@@ -124,11 +126,13 @@ impl fmt::Debug for Producer {
 impl Producer {
     pub(super) fn new(
         client_config: ClientConfig,
+        subject: String,
         deadlines: Deadlines,
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         Self {
             client_config,
+            subject,
             deadlines,
             heartbeat,
             native: None,
@@ -172,7 +176,7 @@ impl Producer {
                     return Err(recovery::authentication_failed());
                 }
                 Err(error) => {
-                    return match recovery::of_transaction("transactional id", &error) {
+                    return match recovery::of_transaction(&self.subject, &error) {
                         Recovery::Stop(stop) => Err(stop),
                         Recovery::Retry | Recovery::Abort | Recovery::Rebuild { .. } => {
                             debug!(%error, "init_transactions not done yet");
@@ -334,7 +338,7 @@ impl Producer {
             let result = call();
             self.heartbeat.beat();
             let Err(error) = result else { return Ok(()) };
-            match recovery::of_transaction(what, &error) {
+            match recovery::of_transaction(&self.subject, &error) {
                 Recovery::Retry if Instant::now() < give_up => std::thread::sleep(RETRY_PAUSE),
                 Recovery::Retry => {
                     warn!(what, %error, "gave up at the deadline");

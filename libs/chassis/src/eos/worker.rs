@@ -124,6 +124,7 @@ impl<S: Stage> Worker<S> {
             partitions: BTreeMap::new(),
             producer: Producer::new(
                 settings.producer(),
+                settings.subject(),
                 settings.deadlines,
                 Arc::clone(&heartbeat),
             ),
@@ -395,11 +396,7 @@ impl<S: Stage> Worker<S> {
         self.core().measure(&self.consumer);
         if self.away {
             // Nothing tells that the broker is back but an answer.
-            if self
-                .consumer
-                .fetch_metadata(Some(&self.settings.topology.input), QUERY_TIMEOUT)
-                .is_ok()
-            {
+            if self.answers() {
                 self.back();
             }
             return Ok(());
@@ -492,7 +489,10 @@ impl<S: Stage> Worker<S> {
             ConsumerTrouble::Ignore => Ok(()),
             ConsumerTrouble::Stop(stop) => Err(stop),
             ConsumerTrouble::Away(text) => {
-                if matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown)) {
+                // The event may be old news by the time it is read; only a question without an answer is proof.
+                if matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown))
+                    && !self.answers()
+                {
                     self.say_away(&text);
                 } else {
                     debug!(reason = text, "consumer");
@@ -500,6 +500,12 @@ impl<S: Stage> Worker<S> {
                 Ok(())
             }
         }
+    }
+
+    fn answers(&self) -> bool {
+        self.consumer
+            .fetch_metadata(Some(&self.settings.topology.input), QUERY_TIMEOUT)
+            .is_ok()
     }
 
     fn say_away(&mut self, reason: &str) {

@@ -1,0 +1,95 @@
+//! The broker away, and the network in between misbehaving.
+
+use crate::support::{Counter, Topics, assert_exactly_once, produce};
+use std::time::Duration;
+use testbed::{Broker, api};
+
+const KEYS: u32 = 40;
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_is_waited_for() {
+    let broker = Broker::start();
+    let kafka = broker.bootstrap().to_owned();
+    let topics = Topics::create(&kafka);
+    let counter = Counter::start(&kafka, &topics, "a", &[]);
+    counter.wait_ready();
+    produce(&kafka, &topics.input, KEYS, 2_000);
+    testbed::consume_committed(&kafka, &topics.output, 2_000, Duration::from_secs(30));
+    broker.kill();
+    testbed::wait_until(Duration::from_secs(40), "the service to be unready", || {
+        counter.get("/readyz").0 == 503
+    });
+    assert_eq!(
+        counter.get("/healthz").0,
+        200,
+        "a broker's outage is no reason to restart"
+    );
+    broker.restart();
+    testbed::wait_until(Duration::from_mins(1), "the service to be ready", || {
+        counter.get("/readyz").0 == 200
+    });
+    produce(&kafka, &topics.input, KEYS, 2_000);
+    assert_exactly_once(&kafka, &topics, KEYS, 4_000);
+    assert_eq!(
+        counter.log().matches("Kafka is away").count(),
+        1,
+        "said once"
+    );
+}
+
+#[test]
+fn a_transaction_call_that_hangs_ends_at_its_deadline_and_nothing_is_lost() {
+    let (broker, proxy) = Broker::builder().start_behind_proxy();
+    let topics = Topics::create(&broker.internal());
+    produce(&broker.internal(), &topics.input, KEYS, 5_000);
+    let counter = Counter::start(
+        broker.bootstrap(),
+        &topics,
+        "a",
+        &[
+            ("COUNTER__COUNTER__WORK_US", "200"),
+            ("COUNTER__KAFKA__SOCKET_TIMEOUT_MS", "2000"),
+        ],
+    );
+    counter.wait_ready();
+    proxy.pause();
+    // Longer than every timeout of a call, shorter than the session.
+    std::thread::sleep(Duration::from_secs(4));
+    proxy.resume();
+    assert_exactly_once(&broker.internal(), &topics, KEYS, 5_000);
+}
+
+#[test]
+fn a_late_end_of_transaction_does_not_tear_the_next_one() {
+    let (broker, proxy) = Broker::builder().start_behind_proxy();
+    let topics = Topics::create(&broker.internal());
+    produce(&broker.internal(), &topics.input, KEYS, 20_000);
+    let counter = Counter::start(
+        broker.bootstrap(),
+        &topics,
+        "a",
+        &[
+            ("COUNTER__COUNTER__WORK_US", "200"),
+            ("COUNTER__KAFKA__SOCKET_TIMEOUT_MS", "2000"),
+        ],
+    );
+    counter.wait_ready();
+    for _ in 0..3 {
+        // The first copy of the request is held; librdkafka times out, sends a second one, which succeeds, and the call
+        // returns as if nothing had been. Then the first copy arrives in the middle of a later transaction.
+        let hold = proxy.hold_next(api::END_TXN);
+        hold.wait_until_caught(Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(3_500));
+        hold.release();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_exactly_once(&broker.internal(), &topics, KEYS, 20_000);
+    let (_, metrics) = counter.get("/metrics");
+    let rebuilds = metrics
+        .lines()
+        .find(|line| line.starts_with("chassis_producer_rebuilds_total"));
+    assert!(
+        rebuilds.is_some_and(|line| !line.ends_with(" 0")),
+        "the shield was up: {rebuilds:?}"
+    );
+}
