@@ -1,3 +1,5 @@
-//! A deterministic simulator of a GPU fleet, with injected faults and their ground truth.
+//! The command line of the fleet simulator; everything it does is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    fleet_sim::cli::main()
+}
