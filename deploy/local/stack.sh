@@ -12,8 +12,9 @@ local_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 readonly local_dir
 repo_dir=$(cd "$local_dir/../.." && pwd -P)
 readonly repo_dir
+state_dir=$(realpath -m "${GHM_LOCAL_DIR:-$repo_dir/.local}")
 # shellcheck disable=SC2034 # read by the parts
-readonly state_dir=${GHM_LOCAL_DIR:-$repo_dir/.local}
+readonly state_dir
 
 source "$local_dir/lib/say.sh"
 source "$local_dir/lib/process.sh"
@@ -23,11 +24,22 @@ source "$local_dir/lib/packages.sh"
 source "$local_dir/lib/install.sh"
 source "$local_dir/lib/postgres.sh"
 source "$local_dir/lib/test_services.sh"
+source "$local_dir/lib/state.sh"
+source "$local_dir/lib/http.sh"
+source "$local_dir/lib/services.sh"
+source "$local_dir/lib/status.sh"
+source "$local_dir/lib/up.sh"
+source "$local_dir/lib/down.sh"
 
 usage() {
     cat <<'USAGE'
 usage: stack.sh COMMAND
 
+  up                          build and start everything that does not run, show it at work
+  status                      the table of services, rows, latest alerts, lowest scores
+  logs [SERVICE]              follow one log or all
+  down                        stop everything; data stays
+  clean                       stop everything and remove its data
   install                     install what is missing on this machine, fetch Apache Kafka
   with-test-services CMD...   run CMD with a Kafka and a PostgreSQL of its own; its exit status is CMD's
 
@@ -37,12 +49,22 @@ usage: stack.sh COMMAND
   postgres-start [--small] [--setting NAME=VALUE]... DIR PORT
   postgres-stop DIR
   guard kafka|postgres DIR    when standard input closes: stop it, remove DIR
+
+environment:
+  GHM_LOCAL_DIR   where the local stack lives (.local)      GHM_NATIVE=1   never use a container engine
+  GHM_GPUS        simulated GPUs (64)                       GHM_INTERVAL   from reading to reading (2s)
+  GHM_FAULTS      none, rates, default or a file            GHM_PROFILE    cargo profile: release or dev
 USAGE
 }
 
 subcommand=${1:-help}
 (($# == 0)) || shift
 case $subcommand in
+    up) with_lock up ;;
+    status) status ;;
+    logs) logs "$@" ;;
+    down) with_lock down ;;
+    clean) with_lock clean ;;
     install) install_missing ;;
     with-test-services) with_test_services "$@" ;;
     kafka-classpath) kafka_classpath && echo ;;
