@@ -1,3 +1,72 @@
-//! Events per CPU-second.
+//! Events per CPU-second of each stage beside a bare librdkafka loop, and the latency from a raw record to its alert.
+//!
+//! One broker on the same machine, exactly-once on. The bare loop consumes and transactionally produces the same bytes
+//! with the same client settings, and does nothing else: what a stage needs more is what it costs. Each stage runs next
+//! to a bare loop on its own input, in the same run, so that the ratio holds on a noisy machine.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark that can't go on ends here, and prints"
+)]
 
-fn main() {}
+mod bare;
+mod broker;
+mod corpus;
+mod latency;
+mod process;
+mod throughput;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything: throughput of each stage, then latency.
+    All {
+        #[command(flatten)]
+        throughput: throughput::Options,
+        #[command(flatten)]
+        latency: latency::Options,
+        /// Exit 1 when a floor is missed.
+        #[arg(long)]
+        floors: bool,
+    },
+    /// The bare loop, as a process of its own (used by the others).
+    #[command(hide = true)]
+    Bare(bare::Options),
+}
+
+fn main() -> std::process::ExitCode {
+    match Arguments::parse().command {
+        Command::Bare(options) => return bare::run(&options),
+        Command::All {
+            throughput,
+            latency,
+            floors,
+        } => {
+            let broker = broker::Broker::start();
+            println!("broker {} · {} cores\n", broker.bootstrap(), cores());
+            let mut missed = throughput::run(&broker, &throughput);
+            missed.extend(latency::run(&broker, &latency));
+            for line in &missed {
+                println!("below the floor: {line}");
+            }
+            if floors && !missed.is_empty() {
+                return std::process::ExitCode::FAILURE;
+            }
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}
