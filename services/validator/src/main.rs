@@ -1,3 +1,5 @@
-//! Validates raw GPU telemetry: required fields, ranges, time, duplicates.
+//! The validator's process.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chassis::main(validator::SERVICE, validator::run)
+}
