@@ -30,6 +30,7 @@ source "$local_dir/lib/services.sh"
 source "$local_dir/lib/status.sh"
 source "$local_dir/lib/up.sh"
 source "$local_dir/lib/down.sh"
+source "$local_dir/lib/compose.sh"
 
 usage() {
     cat <<'USAGE'
@@ -60,11 +61,11 @@ USAGE
 subcommand=${1:-help}
 (($# == 0)) || shift
 case $subcommand in
-    up) with_lock up ;;
+    up) if use_compose; then with_lock compose_up; else with_lock up; fi ;;
     status) status ;;
-    logs) logs "$@" ;;
-    down) with_lock down ;;
-    clean) with_lock clean ;;
+    logs) if use_compose; then compose_logs "$@"; else logs "$@"; fi ;;
+    down) if use_compose; then with_lock compose_down; else with_lock down; fi ;;
+    clean) if use_compose; then with_lock compose_clean; else with_lock clean; fi ;;
     install) install_missing ;;
     with-test-services) with_test_services "$@" ;;
     kafka-classpath) kafka_classpath && echo ;;

@@ -9,6 +9,8 @@ down() {
     step "Services drained and stopped" stop_services
     step "Kafka stopped" kafka_stop "$state_dir/kafka"
     step "PostgreSQL stopped" postgres_stop "$state_dir/postgres"
+    # What comes next may be started the other way.
+    state_set GHM_MODE ''
 }
 
 # Removes only what this stack made: its own folder, known by its state file.
@@ -19,7 +21,7 @@ clean() {
     fi
     down
     postgres_remove "$state_dir/postgres"
-    rm -rf "${state_dir:?}"/{kafka,postgres,logs,env,status.err,targets.json,assets.csv,ground-truth.jsonl} "$state_dir"/*.pid
+    rm -rf "${state_dir:?}"/{kafka,postgres,logs,env,targets.json,assets.csv,ground-truth.jsonl} "$state_dir"/*.pid
     rm -f "$state_dir/lock"
     rmdir "$state_dir" 2>/dev/null || note "$state_dir holds other files; they stay"
     say "Data removed."

@@ -94,19 +94,20 @@ start_fleet() {
         --ground-truth "$state_dir/ground-truth.jsonl"
 }
 
-# died NAME PID: says how and why, and ends. Only for a child of this shell.
+# died NAME PID: says how and why. Only for a child of this shell.
 died() {
-    local name=$1 rc=0
+    local name=$1 rc=0 log
     wait "$2" 2>/dev/null || rc=$?
+    log=$(service_log "$name")
     rm -f "$(service_pidfile "$name")"
-    printf '%s%s ended at start, exit status %d (%s). Its last lines:%s\n' "$red" "$name" "$rc" "$(exit_meaning "$rc")" "$plain" >&2
-    tail -n 15 "$(service_log "$name")" | sed 's/^/    /' >&2
-    note "The rest runs on: 'make status' shows it, 'make down' ends it. Log: $(service_log "$name")" >&2
-    exit 1
+    ((live)) && printf '\r\e[K'
+    printf '  %s✗%s %s ended at start, exit status %d: %s. The end of %s:\n' "$red" "$plain" "$name" "$rc" "$(exit_meaning "$rc")" "$log" >&2
+    if [[ -s "$log" ]]; then tail -n 15 "$log" | sed 's/^/      /' >&2; else echo '      (it said nothing)' >&2; fi
 }
 
 exit_meaning() {
     case $1 in
+        0) echo 'it ended without an error' ;;
         64) echo 'wrong configuration' ;;
         65) echo 'unusable data: wrong partition count or unreadable state' ;;
         69) echo 'something that it needs is not there' ;;

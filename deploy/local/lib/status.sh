@@ -44,7 +44,9 @@ scrape() {
 # service_health NAME: one or two words, and a reason.
 service_health() {
     local port answer
-    if ! running "$(service_pidfile "$1")" >/dev/null; then
+    if [[ "$(state_get GHM_MODE)" == compose ]]; then
+        :
+    elif ! running "$(service_pidfile "$1")" >/dev/null; then
         if [[ -e "$(service_pidfile "$1")" ]]; then echo 'died'; else echo 'not started'; fi
         return 0
     fi
@@ -84,10 +86,11 @@ status_services() {
             "$(rate "$(metric_sum "$first" "$RECORDS_OUT")" "$(metric_sum "$second" "$RECORDS_OUT")" "$elapsed")" \
             "$lag" "$colour" "${health:0:60}" "$plain" "http://127.0.0.1:$(service_port "$name")"
     done
+    rm -rf "$work"
+    [[ "$(state_get GHM_MODE)" != compose ]] || return 0
     status_daemon Kafka "$(kafka_pidfile "$state_dir/kafka")" "$(state_get GHM_KAFKA)"
     status_daemon PostgreSQL "$(postgres_pidfile "$state_dir/postgres")" "127.0.0.1:$(state_get GHM_POSTGRES_PORT)"
     status_daemon fleet-sim "$(service_pidfile fleet-sim)" "http://127.0.0.1:$(state_get GHM_FLEET_SIM_PORT)/targets"
-    rm -rf "$work"
 }
 
 # status_daemon NAME PIDFILE ADDRESS
@@ -98,15 +101,17 @@ status_daemon() {
 }
 
 status_database() {
-    local part
-    running "$(postgres_pidfile "$state_dir/postgres")" >/dev/null || return 0
+    local part said
+    sql_value GHM_HEALTH_URL 'SELECT 1' >/dev/null 2>&1 || return 0
+    said=$(mktemp "${TMPDIR:-/tmp}/ghm-sql.XXXXXX")
     for part in rows alerts scores; do
         say
-        if ! psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --pset pager=off --pset footer=off --pset border=0 --pset null=- \
-            -f "$local_dir/sql/$part.sql" "$(state_get GHM_HEALTH_URL)" 2>"$state_dir/status.err"; then
-            note "$part: $(head -n 1 "$state_dir/status.err" | sed 's/.*ERROR: *//')"
+        if ! sql GHM_HEALTH_URL --pset pager=off --pset footer=off --pset border=0 --pset null=- \
+            <"$local_dir/sql/$part.sql" 2>"$said"; then
+            note "$part: $(head -n 1 "$said" | sed 's/.*ERROR: *//')"
         fi
     done
+    rm -f "$said"
 }
 
 status_next() {

@@ -10,6 +10,7 @@ up() {
     local started
     started=$(now_ms)
     say "${bold}GPU Health Monitor${plain}, native local stack in $state_dir"
+    state_set GHM_MODE native
     trap 'echo; fail "interrupted; make down ends what was started" 130' INT TERM
     up_install
     up_build
@@ -85,21 +86,30 @@ up_topics() {
 up_databases() {
     local database
     for database in $DATABASES; do
-        if [[ -z "$(sql GHM_POSTGRES -c "SELECT 1 FROM pg_database WHERE datname = '$database'")" ]]; then
-            sql GHM_POSTGRES -c "CREATE DATABASE $database" >/dev/null
+        if [[ -z "$(sql_value GHM_POSTGRES "SELECT 1 FROM pg_database WHERE datname = '$database'")" ]]; then
+            sql_value GHM_POSTGRES "CREATE DATABASE $database" >/dev/null
         fi
     done
 }
 
-# sql KEY ARGUMENT...: psql on the database whose URL the state holds under KEY.
+# sql KEY ARGUMENT...: psql on the database whose URL the state holds under KEY; SQL on standard input.
 sql() {
-    psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 "${@:2}" "$(state_get "$1")"
+    local url
+    local -a client=(psql)
+    url=$(state_get "$1")
+    [[ -n "$url" ]] || return 1
+    # In its container the server is at the same address.
+    [[ "$(state_get GHM_MODE)" != compose ]] || client=(compose exec -T postgres psql)
+    "${client[@]}" --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file - "${@:2}" "$url"
 }
+
+# sql_value KEY SQL: one value, bare.
+sql_value() { sql "$1" --no-align --tuples-only <<<"$2"; }
 
 # Starts what does not run, then waits until all are ready. In this shell, whose children they are: that is how the exit
 # status of one that ends at once is known.
 up_services() {
-    local name started deadline waiting reason
+    local name started deadline waiting reason dead
     local -a names=() pending=() next=()
     local -A child=()
     mapfile -t names < <(service_names)
@@ -118,9 +128,16 @@ up_services() {
     deadline=$(($(now_ms) + READY_SECONDS * 1000))
     while ((${#pending[@]} > 0)); do
         next=()
+        dead=0
         for name in "${!child[@]}"; do
-            start_time "${child[$name]}" >/dev/null || died "$name" "${child[$name]}"
+            if ! start_time "${child[$name]}" >/dev/null; then
+                died "$name" "${child[$name]}"
+                dead=1
+            fi
         done
+        if ((dead)); then
+            fail "not everything started; the rest runs on ('make status' shows it, 'make down' ends it)"
+        fi
         for name in "${pending[@]}"; do
             if ! ready "$name"; then
                 next+=("$name")
@@ -164,7 +181,7 @@ up_results() {
     started=$(now_ms)
     deadline=$((started + FIRST_RESULTS_SECONDS * 1000))
     step_begin "Waiting for the first alerts and scores in the database"
-    until rows=$(sql GHM_HEALTH_URL -f "$local_dir/sql/arrived.sql" 2>/dev/null) && [[ "$rows" == t ]]; do
+    until rows=$(sql_value GHM_HEALTH_URL "$(<"$local_dir/sql/arrived.sql")" 2>/dev/null) && [[ "$rows" == t ]]; do
         if (($(now_ms) > deadline)); then
             step_end "${yellow}!${plain}" "No alerts and scores in the database yet" "$started"
             return 0
