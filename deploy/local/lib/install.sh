@@ -33,7 +33,7 @@ header_ok() {
 
 # missing_packages: Debian's names of what is not there, one a line.
 missing_packages() {
-    java_ok || echo openjdk-17-jre-headless
+    java_ok || echo 'openjdk-17-jre-headless|openjdk-21-jre-headless|openjdk-25-jre-headless'
     kafka_fetched || command -v mvn >/dev/null || echo maven
     postgres_bin >/dev/null || echo postgresql
     command -v psql >/dev/null || echo postgresql-client
@@ -51,7 +51,7 @@ install_missing() {
         PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     fi
     if ! command -v cargo >/dev/null; then
-        fail "Rust is missing. Install rustup (https://rustup.rs); it then fetches the toolchain that rust-toolchain.toml pins" 69
+        fail "Rust is missing. Install rustup; it then fetches the toolchain that rust-toolchain.toml pins" 69
     fi
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]} > 0)); then
