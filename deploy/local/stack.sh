@@ -53,7 +53,7 @@ usage: stack.sh COMMAND
 
 environment:
   GHM_LOCAL_DIR   where the local stack lives (.local)      GHM_NATIVE=1   never use a container engine
-  GHM_GPUS        simulated GPUs (64)                       GHM_INTERVAL   from reading to reading (2s)
+  GHM_GPUS        simulated GPUs (64)                       GHM_INTERVAL_MS  from reading to reading (2000)
   GHM_FAULTS      none, rates, default or a file            GHM_PROFILE    cargo profile: release or dev
 USAGE
 }

@@ -2,9 +2,9 @@
 # The services: one line each.
 #
 # name | first choice of a port | environment beyond what every service gets, blank-separated; its keys are below SERVICE__
-# @kafka@, @assets_url@, @health_url@ and @state@ are replaced.
+# @assets_url@, @health_url@, @state@ and @interval@ are replaced.
 readonly SERVICE_TABLE='
-collector        | 8081 | TARGETS_FILE=@state@/targets.json
+collector        | 8081 | TARGETS_FILE=@state@/targets.json SCRAPE__INTERVAL_MS=@interval@ SCRAPE__TIMEOUT_MS=@interval@
 validator        | 8082 |
 asset-lookup     | 8083 | DATABASE__URL=@assets_url@
 enricher         | 8084 |
@@ -14,6 +14,8 @@ health-scorer    | 8087 |
 tsdb-sink        | 8088 | DATABASE__URL=@health_url@
 '
 readonly FLEET_SIM_PORT=9400
+# Quicker than a real exporter's 10 s or more, so that there is something to see soon.
+readonly INTERVAL_MS=${GHM_INTERVAL_MS:-2000}
 readonly PROFILE=${GHM_PROFILE:-release}
 readonly DATABASES='gpu_assets gpu_health'
 readonly READY_SECONDS=90
@@ -50,7 +52,7 @@ service_environment() {
     printf '%s\n' "${prefix}__HTTP__LISTEN=127.0.0.1:$port" "${prefix}__LOG__FORMAT=text" \
         "${prefix}__KAFKA__BOOTSTRAP_SERVERS=$(state_get GHM_KAFKA)"
     for pair in $(service_field "$name" 3); do
-        pair=${pair//@kafka@/$(state_get GHM_KAFKA)}
+        pair=${pair//@interval@/$INTERVAL_MS}
         pair=${pair//@assets_url@/$(state_get GHM_ASSETS_URL)}
         pair=${pair//@health_url@/$(state_get GHM_HEALTH_URL)}
         printf '%s__%s\n' "$prefix" "${pair//@state@/$state_dir}"
@@ -83,7 +85,7 @@ start_service() {
 start_fleet() {
     local port program
     program=$(program fleet-sim)
-    local -a fleet=(--gpus "${GHM_GPUS:-64}" --interval "${GHM_INTERVAL:-2s}")
+    local -a fleet=(--gpus "${GHM_GPUS:-64}" --interval "${INTERVAL_MS}ms")
     spawned=
     running "$(service_pidfile fleet-sim)" >/dev/null && return 0
     port=$(state_port GHM_FLEET_SIM_PORT "$FLEET_SIM_PORT")

@@ -168,7 +168,7 @@ up_services() {
 
 up_assets() {
     local answer
-    answer=$(http_request "$(service_port asset-lookup)" POST /assets/import "$state_dir/assets.csv" text/csv)
+    answer=$(http_request "$(service_port asset-lookup)" POST /api/v1/assets/import "$state_dir/assets.csv" text/csv)
     if [[ ! "$answer" =~ ^HTTP[^\ ]*\ 2 ]]; then
         printf '%s\n' "$answer" >&2
         return 1
