@@ -127,6 +127,8 @@ kafka_start() {
     kafka_java "${memory[@]}" -XX:+ExitOnOutOfMemoryError -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
         -Dorg.slf4j.simpleLogger.showDateTime=true "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX" \
         kafka.Kafka "$dir/server.properties"
+    # Each partition holds a handful of files open; the usual soft limit of 1024 is soon reached.
+    ulimit -S -n "$(ulimit -H -n)"
     touch "$dir/kafka.log"
     offset=$(stat -c %s "$dir/kafka.log")
     spawn "$pidfile" "$dir/kafka.log" "$dir/server.properties" \

@@ -74,17 +74,17 @@ status_services() {
     sleep "$RATE_SECONDS"
     elapsed=$(($(now_ms) - began))
     scrape "$work/second" "${names[@]}"
-    printf '%s%-17s %10s %10s %8s  %-28s %s%s\n' "$bold" SERVICE 'IN/S' 'OUT/S' LAG HEALTH URL "$plain"
+    printf '%s%-17s %8s %8s %8s   %-29s %s%s\n' "$bold" SERVICE 'IN/S' 'OUT/S' LAG URL HEALTH "$plain"
     for name in "${names[@]}"; do
         health=$(service_health "$name")
         colour=$green
         [[ "$health" == ready ]] || colour=$red
         first=$work/first/$name second=$work/second/$name
         lag=$(metric_sum "$second" '^chassis_consumer_lag_records[{ ]')
-        printf '%-17s %10s %10s %8s  %s%-28s%s %s\n' "$name" \
+        printf '%-17s %8s %8s %8s   %-29s %s%s%s\n' "$name" \
             "$(rate "$(metric_sum "$first" "$RECORDS_IN")" "$(metric_sum "$second" "$RECORDS_IN")" "$elapsed")" \
             "$(rate "$(metric_sum "$first" "$RECORDS_OUT")" "$(metric_sum "$second" "$RECORDS_OUT")" "$elapsed")" \
-            "$lag" "$colour" "${health:0:60}" "$plain" "http://127.0.0.1:$(service_port "$name")"
+            "$lag" "http://127.0.0.1:$(service_port "$name")" "$colour" "${health:0:90}" "$plain"
     done
     rm -rf "$work"
     [[ "$(state_get GHM_MODE)" != compose ]] || return 0
@@ -97,7 +97,7 @@ status_services() {
 status_daemon() {
     local health=running colour=$green
     running "$2" >/dev/null || health='not running' colour=$red
-    printf '%-17s %10s %10s %8s  %s%-28s%s %s\n' "$1" '' '' '' "$colour" "$health" "$plain" "$3"
+    printf '%-17s %8s %8s %8s   %-29s %s%s%s\n' "$1" '' '' '' "$3" "$colour" "$health" "$plain"
 }
 
 status_database() {
