@@ -69,6 +69,8 @@ kafka_format() {
     local dir=$1 user id
     local -a scram=()
     shift
+    # What an interrupted attempt has left.
+    rm -rf "$dir/data"
     for user in "$@"; do
         scram+=(--add-scram "SCRAM-SHA-512=[name=${user%%=*},password=${user#*=}]")
     done
@@ -80,6 +82,7 @@ kafka_format() {
         tail -n 2 "$dir/kafka.log" >&2
         fail "Kafka's storage could not be formatted; see $dir/kafka.log" 70
     }
+    touch "$dir/formatted"
 }
 
 # kafka_start [--small] [--user NAME=PASSWORD]... [--advertise PORT] [--property KEY=VALUE]... DIR PORT
@@ -119,7 +122,7 @@ kafka_start() {
     kafka_properties "$dir" "$port" "${advertised:-$port}" "$small" "$((${#users[@]} > 0))" >"$dir/server.properties"
     # The last line of a key wins.
     ((${#properties[@]} == 0)) || printf '%s\n' "${properties[@]}" >>"$dir/server.properties"
-    [[ -f "$dir/data/meta.properties" ]] || kafka_format "$dir" "${users[@]}"
+    [[ -f "$dir/formatted" ]] || kafka_format "$dir" "${users[@]}"
 
     local -a memory=(-Xmx512m -Xms128m -XX:+UseG1GC)
     ((small)) && memory=(-Xmx256m -Xms48m -XX:+UseSerialGC -XX:TieredStopAtLevel=1)

@@ -77,14 +77,16 @@ postgres_start() {
     wait_for_port_free "$port" "$PORT_GRACE_SECONDS" || fail "port $port is taken: PostgreSQL can't listen on it" 69
     data=$(postgres_data "$dir")
 
-    if [[ ! -f "$data/cluster/PG_VERSION" ]]; then
-        rm -rf "$data/cluster"
+    if [[ ! -d "$data/cluster" ]]; then
+        # Under another name until it is whole: initdb may be interrupted.
+        rm -rf "$data/new"
         # Local connections are trusted; pg_hba.conf then knows no address but 127.0.0.1 and ::1.
-        as_postgres "$bin/initdb" -D "$data/cluster" -U postgres -A trust -E UTF8 --locale=C --no-sync >>"$log" 2>&1 || {
+        as_postgres "$bin/initdb" -D "$data/new" -U postgres -A trust -E UTF8 --locale=C --no-sync >>"$log" 2>&1 || {
             tail -n 5 "$log" >&2
             fail "initdb failed; see $log" 70
         }
         as_postgres mkdir -p "$data/socket"
+        mv "$data/new" "$data/cluster"
     fi
     socket=$data/socket
     ((${#socket} <= SOCKET_PATH_MAX)) || socket=

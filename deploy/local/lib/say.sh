@@ -47,27 +47,25 @@ step_end() {
 # step TEXT COMMAND...: runs the command out of sight, in a subshell of its own; shows what it said only if it fails.
 # Never call this in a condition: bash would then carry on after an error inside the command.
 step() {
-    local text=$1 started rc said
+    local text=$1 started rc
     shift
     started=$(now_ms)
-    said=$(mktemp "${TMPDIR:-/tmp}/ghm-step.XXXXXX")
+    # Not local: whoever is interrupted removes it.
+    step_said=$(mktemp "${TMPDIR:-/tmp}/ghm-step.XXXXXX")
     step_begin "$text"
     set +e
     (
         set -e
         "$@"
-    ) >"$said" 2>&1 </dev/null
+    ) >"$step_said" 2>&1 </dev/null
     rc=$?
     set -e
     if ((rc != 0)); then
         step_end "${red}✗${plain}" "$text" "$started"
-        tail -n 30 "$said" | sed 's/^/      /' >&2
-        rm -f "$said"
+        tail -n 30 "$step_said" | sed 's/^/      /' >&2
+        rm -f "$step_said"
         fail "$text: failed (exit status $rc)" "$rc"
     fi
-    # A step may end with a better description of what it did than the one it began with.
-    local result
-    result=$(sed -n 's/^result: //p' "$said" | tail -n 1)
-    rm -f "$said"
-    step_end "${green}✓${plain}" "${result:-$text}" "$started"
+    rm -f "$step_said"
+    step_end "${green}✓${plain}" "$text" "$started"
 }

@@ -11,7 +11,7 @@ up() {
     started=$(now_ms)
     say "${bold}GPU Health Monitor${plain}, native local stack in $state_dir"
     state_set GHM_MODE native
-    trap 'echo; fail "interrupted; make down ends what was started" 130' INT TERM
+    trap 'rm -f "${step_said:-}"; echo; fail "interrupted; make down ends what was started" 130' INT TERM
     up_install
     up_build
     up_kafka
@@ -19,7 +19,6 @@ up() {
     step "Topics from the catalogue" up_topics
     step "Databases $DATABASES" up_databases
     up_services
-    step "The fleet's assets, imported" up_assets
     up_results
     say
     status
@@ -143,7 +142,10 @@ up_services() {
                 next+=("$name")
                 continue
             fi
-            [[ -z "${child[$name]:-}" ]] || step_end "${green}✓${plain}" "$name ready at 127.0.0.1:$(service_port "$name")" "$started"
+            [[ -n "${child[$name]:-}" ]] || continue
+            step_end "${green}✓${plain}" "$name ready at 127.0.0.1:$(service_port "$name")" "$started"
+            # As soon as there is someone to take them: until then the fleet's GPUs are unknown ones.
+            [[ "$name" != asset-lookup ]] || step "The fleet's assets, imported" up_assets
         done
         pending=("${next[@]}")
         ((${#pending[@]} > 0)) || break
