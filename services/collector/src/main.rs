@@ -1,3 +1,5 @@
-//! Scrapes dcgm-exporter endpoints and produces one record per GPU to Kafka.
+//! Scrapes dcgm-exporter endpoints and produces one record per GPU and scrape to Kafka.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chassis::main(collector::SERVICE, collector::run)
+}

@@ -152,7 +152,13 @@ impl Plan {
             seed,
             schedule,
             climates: [Climate::new(&KALOS), Climate::new(&SEREN)],
-            boot_id: format!("sim-{:016x}", seed.with(LANE_BOOT).bits()),
+            // Another start is another run: its sequences begin again.
+            boot_id: format!(
+                "sim-{:016x}",
+                seed.with(LANE_BOOT)
+                    .with(config.start.as_millis().unsigned_abs())
+                    .bits()
+            ),
             config,
         })
     }

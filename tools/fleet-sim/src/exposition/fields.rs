@@ -35,8 +35,8 @@ pub(super) struct LinkField {
     pub(super) value: fn(&Reading) -> u32,
 }
 
-/// NVLink state "up" (`dcgmNvLinkLinkState_enum`).
-pub(super) const LINK_UP: u64 = 3;
+/// NVLink state "active" (`NVML_NVLINK_STATE_ACTIVE`).
+pub(super) const LINK_UP: u64 = 1;
 
 macro_rules! new_name {
     ($old:literal) => {
