@@ -45,11 +45,11 @@ doc: ## Build the documentation, warnings denied
 ##@ Prove
 test: ## All tests, on a real Kafka and a real PostgreSQL of their own
 	@$(STACK) install
-	@$(STACK) with-test-services $(CARGO) test --workspace --locked
+	@$(STACK) with-test-services $(CARGO) test --workspace --locked --no-fail-fast -- --quiet
 
 e2e: ## The end-to-end tests alone
 	@$(STACK) install
-	@$(STACK) with-test-services $(CARGO) test -p e2e --locked
+	@$(STACK) with-test-services $(CARGO) test -p e2e --locked -- --quiet
 
 check: ## Formatting, lints, documentation, licences, manifests, shell scripts
 	$(CARGO) fmt --all --check

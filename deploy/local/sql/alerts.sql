@@ -1,2 +1,10 @@
 -- The latest alerts.
-SELECT * FROM alerts ORDER BY 1 DESC LIMIT 8;
+SELECT to_char(timestamp, 'HH24:MI:SS') AS "LATEST ALERTS",
+       severity,
+       state,
+       alert_type,
+       left(gpu_uuid, 12) AS gpu,
+       left(message, 80) AS message
+FROM alerts
+ORDER BY timestamp DESC
+LIMIT 8;
