@@ -2,7 +2,7 @@
 //!
 //! Two kinds of each:
 //!
-//! - **The shared one**, for tests that only need *a* broker or *a* database: [`kafka`], [`topic`], [`postgres`], [`database`]. It is the
+//! - **The shared one**, for tests that only need *a* broker or *a* database: [`kafka()`], [`topic()`], [`postgres()`], [`database()`]. It is the
 //!   one that `GHM_TEST_KAFKA` and `GHM_TEST_POSTGRES` name (`make test` sets them), else one is started for this process. Tests run side
 //!   by side on it: every topic and database has a name of its own.
 //! - **A private one**, for tests that stop it, kill it or configure it: [`Broker`], [`Postgres`], with a [`Proxy`] in front if the

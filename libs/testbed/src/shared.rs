@@ -18,7 +18,7 @@ pub fn topic(prefix: &str, partitions: i32) -> String {
     topic_with(prefix, partitions, &[])
 }
 
-/// [`topic`] with settings (`cleanup.policy`, `max.message.bytes`, ..).
+/// [`topic()`] with settings (`cleanup.policy`, `max.message.bytes`, ..).
 pub fn topic_with(prefix: &str, partitions: i32, config: &[(&str, &str)]) -> String {
     let name = unique(prefix);
     create_topic(&kafka(), &name, partitions, config);
