@@ -1,5 +1,7 @@
 //! The service's configuration: defaults, then a file, then the environment.
 
+mod pipeline;
+
 use crate::domain::limits::{
     self, CLOCK_HEADROOM, Limits, MODELS, Model, POWER_HEADROOM, Range, Ranges,
 };
@@ -8,13 +10,13 @@ use chassis::{
     HttpConfig, InvalidConfig, KafkaConfig, LogConfig, PipelineConfig, ServiceConfig,
     ShutdownConfig,
 };
-use schema::{METRICS, metric_index, topic};
+use schema::{metric_index, topic};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Everything that can be configured.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `[http]`
@@ -24,6 +26,7 @@ pub struct Config {
     /// `[kafka]`
     pub kafka: KafkaConfig,
     /// `[pipeline]`
+    #[serde(deserialize_with = "pipeline::deserialize")]
     pub pipeline: PipelineConfig,
     /// `[shutdown]`
     pub shutdown: ShutdownConfig,
@@ -37,6 +40,23 @@ pub struct Config {
     pub duplicates: DuplicatesConfig,
     /// `[ticks]`
     pub ticks: TicksConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: HttpConfig::default(),
+            log: LogConfig::default(),
+            kafka: KafkaConfig::default(),
+            pipeline: pipeline::default(),
+            shutdown: ShutdownConfig::default(),
+            topics: TopicsConfig::default(),
+            limits: LimitsConfig::default(),
+            models: BTreeMap::new(),
+            duplicates: DuplicatesConfig::default(),
+            ticks: TicksConfig::default(),
+        }
+    }
 }
 
 /// Topic names.
@@ -123,18 +143,13 @@ impl Default for DuplicatesConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TicksConfig {
-    /// A partition that was read to its end and is quiet for this long gets a tick, and another each time it stays so.
-    pub idle_after_ms: u64,
     /// How far a tick stays behind the clock, so that a record on its way is not overtaken.
     pub margin_ms: i64,
 }
 
 impl Default for TicksConfig {
     fn default() -> Self {
-        Self {
-            idle_after_ms: 1_000,
-            margin_ms: 5_000,
-        }
+        Self { margin_ms: 5_000 }
     }
 }
 
@@ -205,14 +220,6 @@ impl Config {
             outputs: vec![self.topics.validated.clone(), self.topics.invalid.clone()],
             changelog: Some(self.topics.changelog.clone()),
             table: None,
-        }
-    }
-
-    /// `[pipeline]` with what `[ticks]` adds.
-    pub fn pipeline(&self) -> PipelineConfig {
-        PipelineConfig {
-            idle_after_ms: self.ticks.idle_after_ms,
-            ..self.pipeline.clone()
         }
     }
 
@@ -290,14 +297,7 @@ fn set_ranges(
     for (name, MinMax((min, max))) in configured {
         let invalid = |reason: String| Err(InvalidConfig::new(format!("{section}.{name}"), reason));
         let Some(index) = metric_index(name) else {
-            return invalid(format!(
-                "no such metric; the metrics are {}",
-                METRICS
-                    .iter()
-                    .map(|metric| metric.name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ));
+            return invalid("no such metric".to_owned());
         };
         if !(min.is_finite() && max.is_finite() && min < max) {
             return invalid(format!("{min}..{max}: min must be below max"));
@@ -332,12 +332,6 @@ impl ServiceConfig for Config {
         self.kafka.validate("kafka")?;
         self.pipeline.validate("pipeline")?;
         let invalid = |key: &str, reason: String| Err(InvalidConfig::new(key, reason));
-        if self.pipeline.idle_after_ms != 0 {
-            return invalid(
-                "pipeline.idle_after_ms",
-                "set ticks.idle_after_ms instead".to_owned(),
-            );
-        }
         let topics = &self.topics;
         for (key, name) in [
             ("topics.raw", &topics.raw),
@@ -381,9 +375,6 @@ impl ServiceConfig for Config {
                 "duplicates.forget_after_ms",
                 "must be at least limits.too_old_after_ms, or old repeats would pass".to_owned(),
             );
-        }
-        if !(100..=60_000).contains(&self.ticks.idle_after_ms) {
-            return invalid("ticks.idle_after_ms", "must be 100 to 60000".to_owned());
         }
         self.limits().map(drop)
     }

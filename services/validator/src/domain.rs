@@ -16,7 +16,6 @@ pub mod ingest;
 pub mod judge;
 pub mod layout;
 pub mod ledger;
-pub mod letter;
 pub mod limits;
 pub mod nesting;
 pub mod reading;

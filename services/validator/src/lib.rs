@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod letter;
 pub mod metrics;
 pub mod stage;
 
@@ -28,7 +29,7 @@ pub async fn run(config: Config, app: App) -> Result<(), Error> {
     chassis::eos::run(
         &app,
         &config.kafka,
-        &config.pipeline(),
+        &config.pipeline,
         config.topology(),
         move || Validator::new(limits.clone(), ticks, forget_after_ms),
     )

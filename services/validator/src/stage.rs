@@ -6,13 +6,13 @@ use crate::domain::flags::Flags;
 use crate::domain::ingest::Ingest;
 use crate::domain::judge::{Judge, Raw, Verdict};
 use crate::domain::ledger::Ledger;
-use crate::domain::letter;
 use crate::domain::limits::Limits;
 use crate::domain::reason::{Code, Reasons};
+use crate::letter;
 use crate::metrics::{Counters, Tally};
 use chassis::{Changelog, Outbox, Output, Record, RestoreError, Stage, Task};
 use schema::topic::ORIGINAL_APPEND_TIME;
-use schema::{DeadLetter, NotAnObject, Source, Tick, Timestamp, partition_for, splice_into};
+use schema::{NotAnObject, Source, Tick, Timestamp, partition_for, splice_into};
 use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
@@ -65,12 +65,18 @@ impl Validator {
         for code in reasons.codes() {
             task.tally.reasons[code as usize] += 1;
         }
-        let key = record.key.map(letter::key);
+        let key = letter::key(record.key);
         let partition = record.key.map_or_else(
             || out.co_partition(INVALID),
             |key| partition_for(key, out.partitions(INVALID)),
         );
-        let dead_letter = dead_letter(record, ingest, key, reasons);
+        let source = Source {
+            topic: record.topic.to_owned(),
+            partition: record.partition,
+            offset: record.offset,
+        };
+        let value = record.value.unwrap_or_default();
+        let dead_letter = letter::dead_letter(source, ingest.at_ms, record.key, value, reasons);
         debug!(
             partition = record.partition,
             offset = record.offset,
@@ -82,7 +88,9 @@ impl Validator {
         });
         debug_assert!(written.is_ok(), "a dead letter is always JSON");
         // Records that all fail must not stop time for the other GPUs of the partition.
-        self.tick(task, ingest.at_ms, self.ticks.margin_ms, out);
+        if !ingest.header_is_bad {
+            self.tick(task, ingest.at_ms, self.ticks.margin_ms, out);
+        }
     }
 
     /// Writes a tick a margin behind `now_ms`, if that is at least `step_ms` ahead of stream time.
@@ -216,33 +224,5 @@ impl Members {
         flags.write_json(&mut self.bytes);
         self.bytes.push(b']');
         &self.bytes
-    }
-}
-
-fn dead_letter(
-    record: &Record<'_>,
-    ingest: Ingest,
-    key: Option<&[u8]>,
-    reasons: Reasons,
-) -> DeadLetter {
-    let value = record.value.unwrap_or_default();
-    let original = letter::original(value);
-    DeadLetter {
-        service: crate::SERVICE_NAME.to_owned(),
-        version: RULES_VERSION.to_owned(),
-        timestamp: Timestamp::from_millis(ingest.at_ms),
-        source: Source {
-            topic: record.topic.to_owned(),
-            partition: record.partition,
-            offset: record.offset,
-        },
-        key: key
-            .and_then(|key| str::from_utf8(key).ok())
-            .map(str::to_owned),
-        original: original.text,
-        original_encoding: original.encoding,
-        original_size_bytes: value.len() as u64,
-        original_truncated: original.truncated,
-        validation_errors: reasons.into_wire(),
     }
 }

@@ -185,7 +185,7 @@ impl Finding<'_> {
                 Code::KeyMismatch,
                 "gpu.gpu_uuid",
                 format!(
-                    "is {}, the record's key is {}",
+                    "is \"{}\", the record's key is \"{}\"",
                     shown(gpu_uuid),
                     shown(&String::from_utf8_lossy(key))
                 ),
@@ -197,7 +197,7 @@ impl Finding<'_> {
                 Code::InvalidGpuUuid,
                 "gpu.gpu_uuid",
                 format!(
-                    "must have 1 to {} bytes and no control character, is {}",
+                    "must have 1 to {} bytes and no control character, is \"{}\"",
                     gpu_id::MAX_BYTES,
                     shown(gpu_uuid)
                 ),
@@ -211,7 +211,7 @@ impl Finding<'_> {
             Self::InvalidTimestamp(text) => reasons.add_field(
                 Code::InvalidTimestamp,
                 "timestamp",
-                format!("must be RFC 3339, is {}", shown(text)),
+                format!("must be RFC 3339, is \"{}\"", shown(text)),
             ),
             Self::TooOld(behind_ms) => reasons.add_field(
                 Code::TimestampTooOld,

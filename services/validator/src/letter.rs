@@ -1,10 +1,13 @@
-//! The original of a dead letter: as much of it as a record can carry, in the form that takes less room.
+//! Dead letters: as much of the original as a record can carry, in the form that takes less room.
 
+use crate::domain::RULES_VERSION;
+use crate::domain::reason::Reasons;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use schema::{MAX_ORIGINAL_BYTES, OriginalEncoding};
+use schema::{DeadLetter, MAX_ORIGINAL_BYTES, OriginalEncoding, Source, Timestamp};
 
-/// The most bytes of a key that a dead letter carries, as its key and in its value. A longer one is no GPU's.
+/// The most bytes of a key that a dead letter carries, as its key and in its value. A longer one is no GPU's, and is left
+/// out.
 pub const MAX_KEY_BYTES: usize = 1_024;
 
 /// What a dead letter says of the original value.
@@ -16,6 +19,31 @@ pub struct Original {
     pub encoding: OriginalEncoding,
     /// `text` holds only the first [`MAX_ORIGINAL_BYTES`] bytes.
     pub truncated: bool,
+}
+
+/// The dead letter for the record at `source`.
+pub fn dead_letter(
+    source: Source,
+    ingest_ms: i64,
+    key: Option<&[u8]>,
+    value: &[u8],
+    reasons: Reasons,
+) -> DeadLetter {
+    let original = original(value);
+    DeadLetter {
+        service: crate::SERVICE_NAME.to_owned(),
+        version: RULES_VERSION.to_owned(),
+        timestamp: Timestamp::from_millis(ingest_ms),
+        source,
+        key: self::key(key)
+            .and_then(|key| str::from_utf8(key).ok())
+            .map(str::to_owned),
+        original: original.text,
+        original_encoding: original.encoding,
+        original_size_bytes: value.len() as u64,
+        original_truncated: original.truncated,
+        validation_errors: reasons.into_wire(),
+    }
 }
 
 /// The original `value` as a dead letter carries it: text when it is UTF-8, else base64.
@@ -41,9 +69,9 @@ pub fn original(value: &[u8]) -> Original {
     }
 }
 
-/// As much of `key` as a dead letter carries.
-pub fn key(key: &[u8]) -> &[u8] {
-    &key[..key.len().min(MAX_KEY_BYTES)]
+/// `key` as a dead letter carries it.
+pub fn key(key: Option<&[u8]>) -> Option<&[u8]> {
+    key.filter(|key| key.len() <= MAX_KEY_BYTES)
 }
 
 /// Escapes that do no harm: a short text stays text whatever it holds.
