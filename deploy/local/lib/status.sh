@@ -13,6 +13,9 @@ status() {
         say "Nothing has been started in $state_dir. 'make up' starts it."
         return 0
     fi
+    # Removed also when whoever reads the table has read enough.
+    status_work=$(mktemp -d "${TMPDIR:-/tmp}/ghm-status.XXXXXX")
+    trap 'rm -rf "$status_work"' EXIT
     status_services
     status_database
     status_next
@@ -65,10 +68,9 @@ service_health() {
 }
 
 status_services() {
-    local work name first second began elapsed health colour lag
+    local work=$status_work name first second began elapsed health colour lag
     local -a names=()
     mapfile -t names < <(service_names)
-    work=$(mktemp -d "${TMPDIR:-/tmp}/ghm-status.XXXXXX")
     began=$(now_ms)
     scrape "$work/first" "${names[@]}"
     sleep "$RATE_SECONDS"
@@ -86,7 +88,6 @@ status_services() {
             "$(rate "$(metric_sum "$first" "$RECORDS_OUT")" "$(metric_sum "$second" "$RECORDS_OUT")" "$elapsed")" \
             "$lag" "http://127.0.0.1:$(service_port "$name")" "$colour" "${health:0:90}" "$plain"
     done
-    rm -rf "$work"
     [[ "$(state_get GHM_MODE)" != compose ]] || return 0
     status_daemon Kafka "$(kafka_pidfile "$state_dir/kafka")" "$(state_get GHM_KAFKA)"
     status_daemon PostgreSQL "$(postgres_pidfile "$state_dir/postgres")" "127.0.0.1:$(state_get GHM_POSTGRES_PORT)"
@@ -101,9 +102,8 @@ status_daemon() {
 }
 
 status_database() {
-    local part said
+    local part said=$status_work/said
     sql_value GHM_HEALTH_URL 'SELECT 1' >/dev/null 2>&1 || return 0
-    said=$(mktemp "${TMPDIR:-/tmp}/ghm-sql.XXXXXX")
     for part in rows alerts scores; do
         say
         if ! sql GHM_HEALTH_URL --pset pager=off --pset footer=off --pset border=0 --pset null=- \
@@ -111,7 +111,6 @@ status_database() {
             note "$part: $(head -n 1 "$said" | sed 's/.*ERROR: *//')"
         fi
     done
-    rm -f "$said"
 }
 
 status_next() {
