@@ -48,6 +48,8 @@ pub enum Verdict<'a> {
 
 /// The most model names whose place among the models is remembered. A fleet has a handful.
 const MAX_NAMES: usize = 1_024;
+/// The longest of them, in bytes. `nvml.h` allows 96.
+const MAX_NAME_BYTES: usize = 128;
 
 /// Judges records. It holds the rules and scratch memory; what it answers depends on the rules, the ledger and the record.
 #[derive(Debug)]
@@ -215,7 +217,7 @@ impl Judge {
             return *model;
         }
         let model = self.limits.model(name);
-        if self.names.len() < MAX_NAMES {
+        if self.names.len() < MAX_NAMES && name.len() <= MAX_NAME_BYTES {
             self.names.insert(name.into(), model);
         }
         model

@@ -17,6 +17,8 @@ use std::fmt;
 const CLOCK: u32 = u32::MAX;
 /// The most buckets: 33 million GPUs in a partition. A larger number in a changelog is no bucket of ours.
 const MAX_BUCKETS: u32 = 1 << 20;
+/// The most slots. A GPU that finds none passes and is not remembered: memory has an end, valid readings must not.
+const MAX_SLOTS: usize = MAX_BUCKETS as usize * SLOTS;
 
 /// See the module.
 #[derive(Debug)]
@@ -265,11 +267,14 @@ impl Ledger {
     }
 
     fn insert(&mut self, known: Known) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            // Bounded by memory long before u32: a slot takes over a hundred bytes.
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
+        let slot = match (self.free.pop(), u32::try_from(self.slots.len())) {
+            (Some(slot), _) => slot,
+            (None, Ok(slot)) if self.slots.len() < MAX_SLOTS => {
+                self.slots.push(None);
+                slot
+            }
+            _ => return,
+        };
         match &known.id {
             GpuId::Plain(number) => self.plain.insert(*number, slot),
             GpuId::Other(text) => self.other.insert(text.clone(), slot),
@@ -308,14 +313,16 @@ impl Ledger {
             self.sweep_from = 0;
         }
         let to = self.slots.len().min(self.sweep_from + SLOTS);
-        for slot in self.sweep_from..to {
+        let Ok(first) = u32::try_from(self.sweep_from) else {
+            return;
+        };
+        for (slot, number) in (self.sweep_from..to).zip(0_u32..) {
             let forgotten = self.slots[slot]
                 .as_ref()
                 .is_some_and(|taken| self.is_forgotten(&taken.known.history));
             if forgotten {
-                let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-                self.vacate(slot);
-                self.freed.push(bucket_of(slot));
+                self.vacate(first + number);
+                self.freed.push(bucket_of(first + number));
             }
         }
         self.sweep_from = to;
