@@ -16,7 +16,7 @@ use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Wrong usage (sysexits.h).
 const EX_USAGE: u8 = 64;
@@ -132,6 +132,9 @@ struct KafkaArgs {
     /// Ends after this many records.
     #[arg(long)]
     records: Option<u64>,
+    /// How long to wait for the topic to be there.
+    #[arg(long, default_value = "1m", value_parser = parse_duration)]
+    topic_timeout: u64,
     /// More settings of librdkafka (`security.protocol=SASL_SSL`); may be repeated.
     #[arg(long = "property", value_name = "KEY=VALUE")]
     properties: Vec<String>,
@@ -399,6 +402,7 @@ impl KafkaArgs {
             pace,
             past: self.event_time.is_some(),
             records: self.records,
+            topic_timeout: Duration::from_millis(self.topic_timeout),
             properties,
         })
     }

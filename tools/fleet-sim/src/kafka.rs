@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for the topic, and for the last records.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
-const TOPIC_DEADLINE: Duration = Duration::from_mins(1);
 const FLUSH_TIMEOUT: Duration = Duration::from_mins(1);
 /// The producer's queue is full: the broker is the bottleneck.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(2);
@@ -41,6 +40,7 @@ pub(crate) struct ProduceConfig {
     /// Event times are simulated, and records carry the header with their append time.
     pub(crate) past: bool,
     pub(crate) records: Option<u64>,
+    pub(crate) topic_timeout: Duration,
     pub(crate) properties: Vec<(String, String)>,
 }
 
@@ -89,7 +89,7 @@ fn produce_fleet(
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
     let producer = producer(config)?;
-    let partitions = partitions(&producer, &config.topic, stop)?;
+    let partitions = partitions(&producer, config, stop)?;
     tracing::info!(
         topic = config.topic,
         partitions,
@@ -184,8 +184,13 @@ fn producer(config: &ProduceConfig) -> Result<RawProducer, Failure> {
 }
 
 /// Waits for the topic to be there.
-fn partitions(producer: &RawProducer, topic: &str, stop: &AtomicBool) -> Result<i32, Failure> {
-    let deadline = Instant::now() + TOPIC_DEADLINE;
+fn partitions(
+    producer: &RawProducer,
+    config: &ProduceConfig,
+    stop: &AtomicBool,
+) -> Result<i32, Failure> {
+    let topic = &config.topic;
+    let deadline = Instant::now() + config.topic_timeout;
     let mut told = false;
     loop {
         let reason = match producer

@@ -276,7 +276,7 @@ fn destination(to: &str) -> Option<Destination> {
 const INT32_BLANK: std::ops::RangeInclusive<f64> = 2_147_483_632.0..=2_147_483_635.0;
 const FP64_BLANK: f64 = 140_737_488_355_328.0;
 /// 2^63: what 0x7ffffffffffffff0 and the three numbers after it are as doubles.
-const INT64_BLANK: f64 = 9_223_372_036_854_775_808.0;
+const INT64_BLANK: f64 = (1_u64 << 63) as f64;
 
 impl Field {
     /// The schema's value of `raw`; none for a blank or for what is no number.

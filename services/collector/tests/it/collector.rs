@@ -12,7 +12,7 @@ use std::time::Duration;
 use testbed::{OwnedRecord, free_port, wait_until};
 use tokio::task::JoinHandle;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A configuration with a fast pace, for `topic` on the shared broker.
 pub(crate) fn config(topic: &str, targets: &[String]) -> Config {

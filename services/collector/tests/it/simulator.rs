@@ -26,10 +26,10 @@ fn plan() -> Plan {
         ("app_xid31", 20),
         ("app_xid43", 20),
     ];
-    let list: String = faults
+    let list: Vec<_> = faults
         .iter()
         .map(|(kind, gpu)| {
-            format!("{{\"kind\":\"{kind}\",\"gpu\":{gpu},\"from_s\":0,\"for_s\":86400}}\n")
+            format!("{{\"kind\":\"{kind}\",\"gpu\":{gpu},\"from_s\":0,\"for_s\":86400}}")
         })
         .collect();
     Plan::new(FleetConfig {
@@ -38,7 +38,7 @@ fn plan() -> Plan {
         interval_ms: 3_600_000,
         spread: false,
         models: ModelMix::parse("a100=1,h100=1,l40s=1,t4=1").unwrap(),
-        faults: FaultPlan::parse(&list).unwrap(),
+        faults: FaultPlan::parse(&list.join("\n")).unwrap(),
         seed: 11,
         ..FleetConfig::default()
     })
@@ -95,7 +95,7 @@ fn assert_same(found: &MetricEvent<'_>, expected: &MetricEvent<'_>) {
         .blank_fields
         .iter()
         .flatten()
-        .map(|name| name.as_str())
+        .map(schema::Text::as_str)
         .collect();
     assert_eq!(named, blank, "{uuid}");
     let (gpu, wanted) = (&found.gpu, &expected.gpu);
