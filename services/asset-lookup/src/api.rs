@@ -1,10 +1,11 @@
 //! The HTTP API.
 
 use crate::config::Limits;
+use crate::csv_rows;
 use crate::domain::draft::{Draft, FieldError};
 use crate::domain::field::Field;
+use crate::domain::json_rows;
 use crate::domain::page::Page;
-use crate::domain::{csv_rows, json_rows};
 use crate::metrics;
 use crate::problem::Problem;
 use crate::store::{Outcome, Store};

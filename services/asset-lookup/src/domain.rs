@@ -5,7 +5,6 @@
     clippy::disallowed_macros
 )]
 
-pub mod csv_rows;
 pub mod draft;
 pub mod field;
 pub mod json_rows;

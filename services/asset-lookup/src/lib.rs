@@ -7,6 +7,7 @@
 
 mod api;
 pub mod config;
+pub mod csv_rows;
 mod database;
 pub mod domain;
 mod metrics;

@@ -101,6 +101,9 @@ impl Relay {
                 End::Kafka(Trouble::Again(reason)) => self.without_kafka(&reason),
             }
             self.pause(RETRY_PAUSE).await;
+            if self.is_told_to_stop() {
+                return Ok(());
+            }
         }
     }
 

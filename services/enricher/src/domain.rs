@@ -6,7 +6,6 @@
 )]
 
 pub mod asset_table;
-pub mod dead_letter;
 pub mod enrich;
 pub mod ingest_day;
 pub mod warranty;

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod config;
+pub mod dead_letter;
 pub mod domain;
 mod metrics;
 pub mod stage;

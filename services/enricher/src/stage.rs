@@ -2,8 +2,8 @@
 
 use crate::SERVICE;
 use crate::config::Limits;
+use crate::dead_letter::{Original, dead_letter, short_key};
 use crate::domain::asset_table::{AssetTable, Change};
-use crate::domain::dead_letter::{Original, dead_letter, short_key};
 use crate::domain::enrich::{Unenrichable, added_bytes, enrich_into};
 use crate::metrics::Counts;
 use chassis::{Outbox, Output, Record, Stage};

@@ -189,3 +189,32 @@ fn imports_at_the_same_time_do_not_lock_each_other_out() {
         "2500|1"
     );
 }
+
+#[test]
+fn the_simulators_inventory_is_taken_as_it_is_in_both_forms() {
+    let (database, service) = service(&[]);
+    let plan = fleet_sim::Plan::new(fleet_sim::FleetConfig {
+        gpus: 2_000,
+        ..fleet_sim::FleetConfig::default()
+    })
+    .unwrap();
+    let assets: Vec<schema::Asset> = plan.assets(0.02).collect();
+    let mut csv = Vec::new();
+    fleet_sim::assets::write_csv(assets.iter().cloned(), &mut csv).unwrap();
+    let answer = service.import_csv(std::str::from_utf8(&csv).unwrap());
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["created"], assets.len());
+    let mut json = Vec::new();
+    fleet_sim::assets::write_json(assets.iter().cloned(), &mut json).unwrap();
+    let answer = json_import(&service, std::str::from_utf8(&json).unwrap());
+    assert_eq!(answer.json()["unchanged"], assets.len(), "{}", answer.body);
+    let one = &assets[700];
+    let read = service
+        .get(&format!("/api/v1/assets/{}", one.gpu_uuid))
+        .json();
+    assert_eq!(read, serde_json::to_value(one).unwrap());
+    assert_eq!(
+        database.sql("SELECT count(*) FROM gpu_assets"),
+        assets.len().to_string()
+    );
+}

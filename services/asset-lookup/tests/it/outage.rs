@@ -128,3 +128,17 @@ fn a_full_disk_changes_nothing_and_is_told_as_an_outage() {
         2
     );
 }
+
+#[test]
+fn a_drain_does_not_wait_for_what_is_away() {
+    let nobody = testbed::free_port();
+    let database = format!("postgres://nobody@127.0.0.1:{nobody}/none");
+    let service = Service::start(&format!("127.0.0.1:{nobody}"), &database, "assets", &[]);
+    testbed::wait_until(DEADLINE, "both are missed", || {
+        said(&service, "Kafka is not there") == 1 && said(&service, "PostgreSQL is not there") == 1
+    });
+    let asked = std::time::Instant::now();
+    let (code, log) = service.terminate();
+    assert_eq!(code, 0, "{log}");
+    assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
+}

@@ -1,8 +1,8 @@
 //! Assets from CSV (RFC 4180) with a header.
 
-use super::draft::Draft;
-use super::field::Field;
-use super::rows::{Lines, Refused, RowError, Rows, malformed};
+use crate::domain::draft::Draft;
+use crate::domain::field::Field;
+use crate::domain::rows::{Lines, Refused, RowError, Rows, malformed};
 use csv::{ByteRecord, ReaderBuilder};
 use schema::Asset;
 use std::collections::BTreeSet;

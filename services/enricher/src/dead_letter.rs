@@ -1,6 +1,6 @@
 //! A record that can't be enriched, as a dead letter.
 
-use super::enrich::Unenrichable;
+use crate::domain::enrich::Unenrichable;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schema::{DeadLetter, MAX_ORIGINAL_BYTES, OriginalEncoding, Reason, Source, Timestamp};
