@@ -13,7 +13,7 @@ pub const METRIC_SAMPLE: &str = "gpu_metric_sample";
 pub mod quality_flag {
     /// Event time is behind ingest time by more than the validator's `late_after`.
     pub const LATE: &str = "late";
-    /// A value outside its range was taken out (made null).
+    /// A value is outside what the GPU's model can reach, yet physically possible; it is kept.
     pub const OUT_OF_RANGE: &str = "out_of_range";
     /// A blank sentinel of DCGM was made null.
     pub const BLANK: &str = "blank";

@@ -63,7 +63,14 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
+        // RFC 3339 ends with the year 9999 and jiff somewhat before; what lies outside is written as the nearest end,
+        // since a `Display` that fails would panic in `to_string`.
+        let end = if self.0 < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        };
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(end);
         write!(f, "{time:.3}")
     }
 }
@@ -119,6 +126,20 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(bad), Err(InvalidTimestamp), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_is_written_as_its_end() {
+        assert!(
+            Timestamp::from_millis(i64::MAX)
+                .to_string()
+                .starts_with("9999-12-30T")
+        );
+        assert!(
+            Timestamp::from_millis(i64::MIN)
+                .to_string()
+                .starts_with("-009999-01-02T")
+        );
     }
 
     #[test]

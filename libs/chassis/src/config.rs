@@ -69,7 +69,7 @@ impl Default for HttpConfig {
 pub struct LogConfig {
     /// Text for people, JSON for machines.
     pub format: LogFormat,
-    /// `tracing` filter directives: `info`, `warn,validator=debug`.
+    /// `tracing` filter directives: `info`, `warn,chassis=debug`.
     pub filter: String,
 }
 
@@ -125,11 +125,10 @@ pub fn load<C: ServiceConfig>(service: &str, file: Option<&Path>) -> Result<C, E
         .prefix_separator("__")
         .separator("__")
         .try_parsing(true);
-    load_from(service, file, environment)
+    load_from(file, environment)
 }
 
 fn load_from<C: ServiceConfig>(
-    service: &str,
     file: Option<&Path>,
     environment: config::Environment,
 ) -> Result<C, Error> {
@@ -145,10 +144,10 @@ fn load_from<C: ServiceConfig>(
         .add_source(environment)
         .build()
         .and_then(config::Config::try_deserialize)
-        .map_err(|error| Error::config(format!("{service}: configuration: {error}")))?;
+        .map_err(|error| Error::config(format!("configuration: {error}")))?;
     loaded
         .validate()
-        .map_err(|invalid| Error::config(format!("{service}: configuration: {invalid}")))?;
+        .map_err(|invalid| Error::config(format!("configuration: {invalid}")))?;
     Ok(loaded)
 }
 
@@ -219,7 +218,7 @@ mod tests {
             .separator("__")
             .try_parsing(true)
             .source(Some(map));
-        load_from("example", file, environment).map_err(|error| error.to_string())
+        load_from(file, environment).map_err(|error| error.to_string())
     }
 
     #[test]
