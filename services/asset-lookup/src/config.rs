@@ -121,8 +121,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_asset_bytes: 64 * 1024,
-            max_import_bytes: 16 * 1024 * 1024,
-            max_import_rows: 50_000,
+            max_import_bytes: 8 * 1024 * 1024,
+            max_import_rows: 25_000,
             max_imports: 1,
             request_timeout_ms: 20_000,
             import_timeout_ms: 120_000,
