@@ -51,3 +51,29 @@ pub fn describe() {
     describe_counter!(REBUILDS, "Kafka producers made anew after a fatal error.");
     describe_counter!(TARGET_FILE_READS, "Reads of the targets file by outcome.");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_every_metric() {
+        let readme = include_str!("../README.md");
+        for name in [
+            SCRAPES,
+            SCRAPE_DURATION,
+            TARGETS,
+            READINGS,
+            GPUS,
+            ROWS,
+            DELIVERED,
+            DROPPED,
+            BUFFERED,
+            BUFFERED_BYTES,
+            REBUILDS,
+            TARGET_FILE_READS,
+        ] {
+            assert!(readme.contains(&format!("`{name}")), "{name}");
+        }
+    }
+}

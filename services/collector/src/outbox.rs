@@ -14,6 +14,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use schema::topic::Compression;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -247,8 +248,9 @@ impl Sender {
         for (key, value) in [
             ("enable.idempotence", "true"),
             ("acks", "all"),
-            ("compression.type", "lz4"),
-            ("linger.ms", "5"),
+            // The topic's own, so that the broker keeps batches as they come.
+            ("compression.type", codec()),
+            ("linger.ms", "20"),
             // Records do not grow old in the client: what is too much leaves the buffer, oldest first.
             ("message.timeout.ms", "0"),
             ("queue.buffering.max.kbytes", "1048576"),
@@ -422,6 +424,13 @@ async fn retire(producer: RawProducer) {
     });
     if ended.await.is_err() {
         warn!("the Kafka producer did not end in order");
+    }
+}
+
+const fn codec() -> &'static str {
+    match schema::topic::RAW.compression {
+        Compression::Snappy => "snappy",
+        Compression::Lz4 | Compression::Producer => "lz4",
     }
 }
 

@@ -169,6 +169,55 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    /// The table of the README.
+    fn table() -> String {
+        let mut table = String::from(
+            "| kind | what happens | lasts | per 10,000 GPUs and day: Ampere and before, later | expect | rules |\n|---|---|---|---|---|---|\n",
+        );
+        for kind in FaultKind::ALL {
+            let facts = kind.facts();
+            let expect = serde_json::to_value(facts.expect).unwrap();
+            let [old, new] = facts.per_10k_gpu_days;
+            let row = [
+                format!("`{}`", facts.name),
+                facts.what.to_owned(),
+                if facts.lasts_s % HOUR_S == 0 {
+                    format!("{} h", facts.lasts_s / HOUR_S)
+                } else if facts.lasts_s % MINUTE_S == 0 {
+                    format!("{} min", facts.lasts_s / MINUTE_S)
+                } else {
+                    format!("{} s", facts.lasts_s)
+                },
+                if old + new > 0.0 {
+                    format!("{old}, {new}")
+                } else {
+                    "-".to_owned()
+                },
+                expect.as_str().unwrap().to_owned(),
+                facts
+                    .rules
+                    .iter()
+                    .map(|rule| format!("`{rule}`"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ];
+            table += "| ";
+            table += &row.join(" | ");
+            table += " |\n";
+        }
+        table
+    }
+
+    #[test]
+    fn the_readme_has_the_table_of_faults() {
+        let readme = include_str!("../README.md");
+        assert!(
+            readme.contains(&table()),
+            "put this into README.md:\n{}",
+            table()
+        );
+    }
+
     #[test]
     fn names_are_unique_and_round_trip() {
         let names: BTreeSet<_> = FaultKind::ALL

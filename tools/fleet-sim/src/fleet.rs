@@ -2,8 +2,9 @@
 
 use crate::acme::{KALOS, SEREN};
 use crate::climate::Climate;
-use crate::gpu::{GpuState, Laws, Moment};
+use crate::gpu::{GpuState, Laws};
 use crate::json::{break_event, write_event};
+use crate::moment::Moment;
 use crate::random::Key;
 use crate::reading::{Delivery, Reading};
 use crate::schedule::{Fault, FaultPlan, GroundTruth, InvalidFault, Schedule};

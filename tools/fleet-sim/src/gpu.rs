@@ -1,9 +1,11 @@
 //! The state of one GPU, and how it moves from one reading to the next.
 
 use crate::climate::{Climate, Place, time_of_day};
+use crate::habit::{LANE_LIFE, job, lifetime_sbe, sbe_per_hour};
+use crate::moment::Moment;
 use crate::overlay::{Effects, Overlay};
 use crate::random::{Key, narrow, normal, unit};
-use crate::reading::{Delivery, Job, Reading};
+use crate::reading::Reading;
 use crate::schedule::Schedule;
 use crate::topology::{GpuIdentity, JobOwner};
 use schema::Timestamp;
@@ -15,12 +17,7 @@ const LANE_PLACE_HOST: u64 = 24;
 const LANE_PLACE_RACK: u64 = 25;
 const LANE_PLACE_MEMORY: u64 = 26;
 const LANE_DAY: u64 = 27;
-const LANE_LIFE: u64 = 28;
 const LANE_GPU_LEVEL: u64 = 29;
-
-/// Time constants of a first-order lag of core and HBM temperature behind load. Chosen: a heat sink takes a minute or so.
-const CORE_LAG_MS: f32 = 45_000.0;
-const MEMORY_LAG_MS: f32 = 80_000.0;
 
 /// A job, or a pause between jobs, lasts from 20 minutes to 8 hours, uniform in its logarithm.
 const SEGMENT_MIN_MS: f64 = 1_200_000.0;
@@ -41,9 +38,6 @@ const HEALTHY_MARGIN_C: f32 = 6.0;
 const HEALTHY_MEMORY_MARGIN_C: f32 = 8.0;
 /// From this share of its limit on, a board is at its software power cap.
 const CAPPED_FROM: f32 = 0.985;
-/// Of all GPUs, one in twenty has single-bit errors (arXiv 2508.03513); most of these few, some up to 200 an hour.
-const SBE_SHARE: f64 = 0.05;
-const SBE_MAX_PER_HOUR: f64 = 200.0;
 const MS_PER_HOUR: f64 = 3_600_000.0;
 
 const THROTTLE_IDLE: u16 = 0x1;
@@ -56,44 +50,6 @@ enum Class {
     Idle,
     Held,
     Busy,
-}
-
-/// What a step has in common for all GPUs of a host.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    /// Since the start of the simulation.
-    pub(crate) now_ms: u64,
-    /// Since the host's last step.
-    pub(crate) dt_ms: u64,
-    /// Counts the host's steps from 0.
-    pub(crate) step: u64,
-    /// Event time.
-    pub(crate) time: Timestamp,
-    /// Milliseconds that the scrape took.
-    pub(crate) latency_ms: u16,
-    core_follow: f32,
-    memory_follow: f32,
-}
-
-impl Moment {
-    pub(crate) fn new(
-        now_ms: u64,
-        dt_ms: u64,
-        step: u64,
-        time: Timestamp,
-        latency_ms: u16,
-    ) -> Self {
-        let follow = |lag_ms: f32| 1.0 - (-(dt_ms as f32) / lag_ms).exp();
-        Self {
-            now_ms,
-            dt_ms,
-            step,
-            time,
-            latency_ms,
-            core_follow: follow(CORE_LAG_MS),
-            memory_follow: follow(MEMORY_LAG_MS),
-        }
-    }
 }
 
 /// One GPU between readings: about a hundred bytes, so that a million fit.
@@ -499,43 +455,5 @@ fn place(seed: Key, gpu: &GpuIdentity, time: Timestamp) -> Place {
         rack: at(LANE_PLACE_RACK, gpu.rack).normal(),
         day: time_of_day(time.as_millis(), at(LANE_DAY, gpu.datacenter).uniform()),
         memory: own.with(LANE_PLACE_MEMORY).normal(),
-    }
-}
-
-fn sbe_per_hour(own: Key) -> f64 {
-    let life = own.with(LANE_LIFE);
-    if life.with(4).uniform() < SBE_SHARE {
-        (0.05 / life.with(5).uniform()).min(SBE_MAX_PER_HOUR)
-    } else {
-        0.0
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "at most 200 an hour over two years"
-)]
-fn lifetime_sbe(own: Key, per_hour: f64) -> u64 {
-    (per_hour * 17_520.0 * own.with(LANE_LIFE).with(6).uniform()) as u64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "each is below its small bound"
-)]
-fn job(key: Key) -> Job {
-    Job {
-        id: 1_000_000 + key.with(31).below(9_000_000),
-        user: key.with(32).below(100) as u8,
-        project: key.with(33).below(12) as u8,
-        namespace: key.with(34).below(Job::NAMESPACES.len() as u32) as u8,
-    }
-}
-
-impl Delivery {
-    /// Whether the values can be trusted to be within their ranges.
-    pub fn is_whole(self) -> bool {
-        !matches!(self, Self::Broken(_))
     }
 }

@@ -170,7 +170,8 @@ fn producer(config: &ProduceConfig) -> Result<RawProducer, Failure> {
         .set("client.id", "fleet-sim")
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("compression.type", "lz4")
+        // The raw topic's own, so that the broker keeps batches as they come.
+        .set("compression.type", "snappy")
         .set("linger.ms", "5")
         .set("batch.size", "1000000")
         .set("queue.buffering.max.messages", "200000")

@@ -43,6 +43,13 @@ pub enum Delivery {
     Broken(u8),
 }
 
+impl Delivery {
+    /// Whether the values can be trusted to be within their ranges.
+    pub fn is_whole(self) -> bool {
+        !matches!(self, Self::Broken(_))
+    }
+}
+
 /// One reading of one GPU. Fractions are kept as whole numbers of their last digit, so that every output prints the
 /// same decimal.
 #[derive(Clone, Debug)]

@@ -184,7 +184,10 @@ fn read_labels<'a>(
 /// Reads a label value up to its closing quote. Escapes are `\\`, `\"` and `\n`; a backslash before anything else stands
 /// for itself, as Prometheus reads it.
 fn read_quoted(text: &str) -> Result<(Cow<'_, str>, &str), LineError> {
-    let stop = text.find(['"', '\\']).ok_or(LineError::Labels)?;
+    let stop = text
+        .bytes()
+        .position(|byte| matches!(byte, b'"' | b'\\'))
+        .ok_or(LineError::Labels)?;
     if text.as_bytes()[stop] == b'"' {
         return Ok((Cow::Borrowed(&text[..stop]), &text[stop + 1..]));
     }
