@@ -40,7 +40,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "20")
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "8192")
+        .set("fetch.max.bytes", "4000000")
         .create()
         .unwrap();
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
@@ -50,7 +51,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         .set("compression.type", &options.compression)
         .set("linger.ms", "20")
         .set("batch.size", "1000000")
-        .set("queue.buffering.max.kbytes", "32768")
+        .set("queue.buffering.max.kbytes", "16384")
         .set("delivery.report.only.error", "true")
         .set("retry.backoff.ms", "5")
         .create()

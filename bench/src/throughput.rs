@@ -196,6 +196,8 @@ fn bare(kafka: &str, stage: &Stage, round: u32, records: u64) -> Measured {
     let output = format!("bench-bare-{}-{round}", stage.name);
     testbed::create_topic(kafka, &output, 32, &[("compression.type", "snappy")]);
     let result = Command::new(std::env::current_exe().unwrap())
+        // As the services set it for themselves.
+        .env("MALLOC_ARENA_MAX", "2")
         .args([
             "bare",
             "--kafka",

@@ -7,7 +7,7 @@
 //! them, and commits when the input is drained or the commit interval is over, whichever comes first.
 
 mod core;
-mod native;
+pub(crate) mod native;
 mod producer;
 mod reader;
 mod recovery;
@@ -87,7 +87,7 @@ impl Default for PipelineConfig {
             restore_deadline_ms: 120_000,
             compression: "snappy".to_owned(),
             on_lost_input: LostInput::Stop,
-            fetch_queue_kib: 16_384,
+            fetch_queue_kib: 8_192,
         }
     }
 }
@@ -457,6 +457,8 @@ impl Settings {
             // The default of a second leaves gaps when the queue is small.
             ("fetch.queue.backoff.ms", "20"),
             ("queued.max.messages.kbytes", &queue),
+            // The default of 50 MB is what one answer may bring, and is then held decompressed.
+            ("fetch.max.bytes", "4000000"),
         ];
         for (key, value) in defaults {
             if config.get(key).is_none() {
@@ -489,7 +491,7 @@ impl Settings {
             // A commit flushes at once, so that lingering costs no latency and makes large batches at full speed.
             ("linger.ms", "20"),
             ("batch.size", "1000000"),
-            ("queue.buffering.max.kbytes", "32768"),
+            ("queue.buffering.max.kbytes", "16384"),
             ("delivery.report.only.error", "true"),
             // After a commit the first requests of the next transaction are refused until its markers are written; the
             // default pause of 100 ms would become the price of every transaction.
