@@ -71,7 +71,7 @@ async fn slow_dead_and_broken_endpoints_delay_nobody_and_show_in_metrics() {
     for pair in times.windows(2) {
         let gap = pair[1] - pair[0];
         assert!(
-            (gap - INTERVAL_MS).abs() <= 150,
+            (gap - INTERVAL_MS).abs() <= 300,
             "a turn came {gap} ms after the last: {times:?}"
         );
     }
