@@ -14,6 +14,19 @@ fn run(service: &str, arguments: &[&str], environment: &[(String, String)]) -> O
         .unwrap()
 }
 
+/// What has no default, since nobody could guess it. Nobody listens at these addresses.
+fn required(service: &str) -> Vec<(String, String)> {
+    let setting =
+        |key: &str, value: &str| vec![(format!("{}__{key}", prefix(service)), value.to_owned())];
+    match service {
+        "collector" => setting("TARGETS", "http://127.0.0.1:1/metrics"),
+        "asset-lookup" | "tsdb-sink" => {
+            setting("DATABASE__URL", "postgres://nobody@127.0.0.1:1/none")
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn prefix(service: &str) -> String {
     service.to_uppercase().replace('-', "_")
 }
@@ -22,7 +35,7 @@ fn prefix(service: &str) -> String {
 fn every_service_prints_help_version_and_checks_its_configuration() {
     for service in SERVICES {
         for argument in ["--help", "--version", "--check-config"] {
-            let output = run(service, &[argument], &[]);
+            let output = run(service, &[argument], &required(service));
             assert_eq!(
                 output.status.code(),
                 Some(0),
@@ -46,7 +59,8 @@ fn wrong_configuration_is_one_line_that_names_the_key_and_exit_64() {
             ("KAFKA__BOOTSTRAP_SERVERS", "", "kafka.bootstrap_servers"),
         ];
         for (key, value, named) in cases {
-            let environment = [(format!("{}__{key}", prefix(service)), value.to_owned())];
+            let mut environment = required(service);
+            environment.push((format!("{}__{key}", prefix(service)), value.to_owned()));
             let output = run(service, &[], &environment);
             let text = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(64), "{service} {key}: {text}");
@@ -71,12 +85,7 @@ fn every_service_answers_before_kafka_and_database_are_there_and_drains() {
                 format!("{prefix}__KAFKA__BOOTSTRAP_SERVERS"),
                 format!("127.0.0.1:{nobody}"),
             )
-            .envs(["asset-lookup", "tsdb-sink"].contains(service).then(|| {
-                (
-                    format!("{prefix}__DATABASE__URL"),
-                    format!("postgres://nobody@127.0.0.1:{nobody}/none"),
-                )
-            }))
+            .envs(required(service))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

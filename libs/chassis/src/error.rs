@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-/// A reason to stop. The exit codes are those of `sysexits.h`, so that an operator and an alert can tell them apart;
+/// A reason to stop. The exit codes are those of `sysexits.h`, so that an operator and a monitor can tell them apart;
 /// Kubernetes restarts the pod in every case.
 #[derive(Debug)]
 pub struct Error {

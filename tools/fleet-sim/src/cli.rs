@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves dcgm-exporter endpoints: GET /host/<n>/metrics, and GET /targets for the collector.
+    /// Serves dcgm-exporter endpoints: GET /host/{n}/metrics, and GET /targets for the collector.
     Serve(ServeArgs),
     /// Produces records to the raw topic.
     Kafka(KafkaArgs),
