@@ -65,13 +65,16 @@ impl Health {
         }
     }
 
-    /// Every closed gate with its reason; empty means ready.
+    /// Every closed gate with its reason; empty means ready. While there is no gate yet, the service has not begun.
     pub(crate) fn unready(&self) -> Vec<(String, String)> {
         let gates = self
             .shared
             .gates
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if gates.is_empty() {
+            return vec![("service".to_owned(), "starting".to_owned())];
+        }
         gates
             .iter()
             .filter_map(|(name, state)| {
@@ -169,6 +172,10 @@ mod tests {
     #[test]
     fn ready_means_every_gate_is_open() {
         let health = Health::new();
+        assert_eq!(
+            health.unready(),
+            [("service".to_owned(), "starting".to_owned())]
+        );
         let (kafka, database) = (health.gate("kafka"), health.gate("database"));
         kafka.open();
         assert_eq!(
