@@ -210,7 +210,11 @@ impl<S: Stage> Core<S> {
             return Ok(());
         }
         if !self.producer.is_open() {
-            self.producer.begin()?;
+            if let Err(recovery) = self.producer.begin() {
+                // This record has left the client's queue, and no partition is dirty: only a rewind brings it back.
+                self.rewind = true;
+                return Err(recovery);
+            }
             self.opened = Some(Instant::now());
         }
         let record = Record {

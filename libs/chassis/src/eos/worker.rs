@@ -319,6 +319,10 @@ impl<S: Stage> Worker<S> {
             }
             core.dirty_list()
         };
+        if wanted.count() == 0 {
+            // Whatever was in doubt has been given away with its partitions.
+            return self.core().settle(&wanted);
+        }
         let answer = self.consumer.committed_offsets(wanted, QUERY_TIMEOUT);
         answer.is_ok_and(|committed| self.core().settle(&committed))
     }

@@ -127,3 +127,21 @@ fn a_zombie_that_wakes_after_its_partitions_were_given_away_commits_nothing() {
     assert_exactly_once(&kafka, &topics, KEYS, 30_000);
     drop(second);
 }
+
+#[test]
+fn two_instances_with_one_name_fence_each_other_until_one_stops_and_says_why() {
+    let kafka = testbed::kafka();
+    let topics = Topics::create(&kafka);
+    produce(&kafka, &topics.input, KEYS, 40_000);
+    let first = Counter::start(&kafka, &topics, "twin", &SLOW);
+    wait_consumed(&first, 1_000);
+    let second = Counter::start(&kafka, &topics, "twin", &SLOW);
+    testbed::wait_until(Duration::from_mins(1), "one to give up", || {
+        [&first, &second].iter().any(|counter| {
+            counter
+                .log()
+                .contains("another instance runs with the same kafka.instance_id")
+        })
+    });
+    assert_exactly_once(&kafka, &topics, KEYS, 40_000);
+}
