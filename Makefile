@@ -70,10 +70,10 @@ shellcheck: ## The shell scripts
 k8s-check: ## Render the Kubernetes manifests and refuse unknown fields
 	@if [ -x deploy/k8s/check.sh ]; then deploy/k8s/check.sh; else echo "k8s-check: skipped, there are no manifests yet"; fi
 
-bench: ## Events per CPU-second of each stage, beside a bare librdkafka loop
+bench: ## Events per CPU-second of each stage beside a bare librdkafka loop, and raw-to-alert latency
 	@$(STACK) install
-	$(CARGO) build --release --locked -p bench $(addprefix -p ,$(SERVICES))
-	@$(STACK) with-test-services $(CARGO) run --quiet --release --locked -p bench
+	$(CARGO) build --release --locked -p bench -p topics $(addprefix -p ,$(SERVICES))
+	@target/release/bench all
 
 ##@ Release
 images: ## Build a container image of every service; VERSION=dev
