@@ -1,3 +1,7 @@
 //! Searches enriched GPU telemetry for anomalies and keeps the alerts' state.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chassis::main(anomaly_detector::SERVICE, anomaly_detector::run)
+}
