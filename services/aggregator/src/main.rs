@@ -1,3 +1,5 @@
-//! Folds enriched GPU telemetry into 1-minute and 15-minute windows.
+//! The aggregator's process.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chassis::main(aggregator::SERVICE, aggregator::run)
+}
