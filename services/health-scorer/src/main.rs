@@ -1,3 +1,5 @@
-//! Scores each GPU's health from 0 to 100, with the reasons.
+//! The health-scorer's process.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chassis::main(health_scorer::SERVICE, health_scorer::run)
+}
