@@ -127,6 +127,8 @@ fn surroundings(finding: &Finding, change: &Change, context: &Context<'_>) -> Al
     let state = context.state;
     let (mut recent_values, noise) = match finding.series {
         Series::Current => (Vec::new(), 0.0),
+        // A code is no quantity: 79 after 48 is not more.
+        Series::Before(before) if finding.metric == "last_xid" => (vec![before], f64::INFINITY),
         Series::Before(before) => (vec![before], 0.0),
         Series::Level(level) => {
             let mut values = state.recent.values(level);

@@ -3,7 +3,7 @@
 use super::alerting::{Context, Evidence, alert};
 use super::counter::Origin;
 use super::finding::{Finding, Signal};
-use super::incident::{Kind, Moment, Timing};
+use super::incident::{Moment, Timing};
 use super::limits::Limits;
 use super::reading::Reading;
 use super::recent::Level;
@@ -332,14 +332,18 @@ impl Scene<'_> {
         let change = state
             .incidents
             .observe(finding, timing, &limits.alerts, &moment);
-        let Some(change) = change else { return };
-        // Only a rule's critical form asks for a repair; that may be its second.
-        let has_begun = matches!(change.kind, Kind::Fired | Kind::Escalated);
-        if has_begun && rule.def().is_repair_class && change.severity == Severity::Critical {
+        // Only a rule's critical form asks for a repair. Each time that it is seen counts, also within one alert: what comes
+        // again a week later is another incident, though nobody has reset the GPU in between.
+        let is_raised = matches!(finding.signal, Signal::Raise | Signal::Urgent);
+        if is_raised
+            && rule.def().is_repair_class
+            && state.incidents.severity_of(rule) == Some(Severity::Critical)
+        {
             state
                 .prediction
                 .note_repair(&limits.prediction, self.event_ms);
         }
+        let Some(change) = change else { return };
         alerts.push(alert(finding, &change, &self.context(state, now_ms)));
     }
 

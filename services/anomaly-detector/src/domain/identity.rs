@@ -79,7 +79,10 @@ mod tests {
         // These stand in alerts that were written; a change here breaks the link to them.
         let print = fingerprint("ecc_dbe", "GPU-8f3c2a10-1b7e-4c55-9d20-6a1e0b7c4d11");
         assert_eq!(print, "53dd15bbc3d8bb1e6af32b8da010510a");
-        assert_eq!(alert_id(&print, 1_770_805_800_000), "c8b80b75-1e5f-8e1e-98d3-28b96277929d");
+        assert_eq!(
+            alert_id(&print, 1_770_805_800_000),
+            "c8b80b75-1e5f-8e1e-98d3-28b96277929d"
+        );
     }
 
     #[test]

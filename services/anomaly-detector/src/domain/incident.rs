@@ -142,6 +142,12 @@ impl Incidents {
         self.0.iter().any(|i| i.rule == rule && i.firing.is_some())
     }
 
+    /// How bad `rule`'s alert is, if it fires.
+    pub fn severity_of(&self, rule: Rule) -> Option<Severity> {
+        let incident = self.0.iter().find(|i| i.rule == rule)?;
+        incident.firing.as_ref().map(|firing| firing.severity)
+    }
+
     /// The rules that fire.
     pub fn firing(&self) -> impl Iterator<Item = Rule> {
         self.0.iter().filter(|i| i.firing.is_some()).map(|i| i.rule)

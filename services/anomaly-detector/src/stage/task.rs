@@ -86,8 +86,11 @@ impl DetectorTask {
         self.clock.get(CLOCK_KEY).copied().unwrap_or_default()
     }
 
+    /// A record or tick of `at_ms` came.
     pub(super) fn advance(&mut self, at_ms: i64, detector: &Detector) {
         let mut clock = self.clock();
+        // Deadlines are built from the time before this record, or one that this record reaches would be passed over.
+        Derived::of(&mut self.derived, &self.gpus, &clock, detector);
         clock.advance(at_ms, &detector.limits().absence);
         if self.clock.get(CLOCK_KEY) != Some(&clock) {
             self.clock.insert(CLOCK_KEY, clock);

@@ -59,7 +59,8 @@ pub const TELEMETRY_GAP: RuleDef = RuleDef {
 
 /// The metric of silence: seconds of stream time since the last reading.
 const SILENCE: &str = "telemetry_silence_s";
-/// How much more than its own interval a sibling must have reported since: a host that dies takes its GPUs within one.
+/// For how many of its own intervals a sibling must have reported since: a host that dies or comes back takes its GPUs with
+/// it within one.
 const SIBLING_INTERVALS: f64 = 1.5;
 /// The weight of one interval in what is learned.
 const INTERVAL_WEIGHT: i64 = 8;
@@ -96,6 +97,8 @@ impl Clock {
 pub struct Presence {
     /// The partition's witness then.
     witness_ms: i64,
+    /// The partition's witness when it began to report without a silence.
+    reports_since_ms: i64,
     /// Stream time then.
     stream_ms: i64,
     /// Its usual interval, learned.
@@ -105,11 +108,15 @@ pub struct Presence {
 impl Presence {
     /// A reading came, `step_ms` of event time after the one before.
     pub fn heard(&mut self, clock: &Clock, step_ms: Option<i64>, limits: &Absence) {
-        self.witness_ms = clock.witness_ms;
-        self.stream_ms = clock.stream_ms;
-        if self.interval_ms == 0 {
+        let is_first = self.interval_ms == 0;
+        if is_first {
             self.interval_ms = ms(limits.interval_s);
         }
+        if is_first || self.is_silent(clock, limits) {
+            self.reports_since_ms = clock.witness_ms;
+        }
+        self.witness_ms = clock.witness_ms;
+        self.stream_ms = clock.stream_ms;
         if let Some(step_ms) = step_ms {
             // A gap is not an interval, yet a collector that was set to a longer one must be followed: a little each time.
             let step_ms = step_ms.min(self.interval_ms * i64::from(limits.intervals));
@@ -146,10 +153,11 @@ impl Presence {
         clock.stream_ms - self.stream_ms >= ms(limits.forget_after_s)
     }
 
-    /// `sibling` has reported since this one fell silent, and not just within the moment in which a host dies.
+    /// `sibling` has reported since this one fell silent, and for longer than the moment in which a host dies or comes back.
     pub fn is_outlived_by(&self, sibling: &Self) -> bool {
-        let since_ms = (sibling.witness_ms - self.witness_ms) as f64;
-        since_ms >= SIBLING_INTERVALS * self.interval_ms as f64
+        let from_ms = self.witness_ms.max(sibling.reports_since_ms);
+        let for_ms = (sibling.witness_ms - from_ms) as f64;
+        for_ms >= SIBLING_INTERVALS * self.interval_ms as f64
     }
 
     /// What silence says. `has_living_sibling`: another GPU of its host is known to report.
@@ -206,8 +214,9 @@ mod tests {
 
     fn heard(at_s: i64, interval_s: i64) -> Presence {
         let mut presence = Presence::default();
-        for _ in 0..100 {
-            presence.heard(&clock(at_s), Some(interval_s * 1_000), &Absence::default());
+        for back in (0..100).rev() {
+            let clock = clock(at_s - back * 10);
+            presence.heard(&clock, Some(interval_s * 1_000), &Absence::default());
         }
         presence
     }
@@ -265,5 +274,10 @@ mod tests {
         assert!(!silent.is_outlived_by(&heard(109, 10)));
         assert!(!silent.is_outlived_by(&heard(90, 10)));
         assert!(silent.is_outlived_by(&heard(120, 10)));
+        let mut back_again = heard(100, 10);
+        for (at_s, is_proof) in [(400, false), (410, false), (420, true)] {
+            back_again.heard(&clock(at_s), None, &Absence::default());
+            assert_eq!(silent.is_outlived_by(&back_again), is_proof, "{at_s}");
+        }
     }
 }

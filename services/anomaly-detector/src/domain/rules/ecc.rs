@@ -209,8 +209,8 @@ fn double_bit(
     xids: &[Occurrence],
 ) -> Finding {
     let counted = [
-        ("ecc_dbe_volatile", volatile),
         ("ecc_dbe_aggregate", aggregate),
+        ("ecc_dbe_volatile", volatile),
     ]
     .into_iter()
     .filter_map(|(metric, increment)| Some((metric, increment?)))

@@ -156,7 +156,9 @@ pub struct XidState {
 }
 
 /// The most codes whose counts are kept; an exporter has one a code within its window of minutes.
-const MAX_COUNTS: usize = 32;
+const MAX_COUNTS: usize = 16;
+/// The most occurrences of which it is kept who told them.
+const MAX_CREDITS: usize = 8;
 
 impl XidState {
     /// What happened since the last reading.
@@ -249,6 +251,9 @@ impl XidState {
     }
 
     fn give(&mut self, code: u16, told_by: Source, count: u32, at_ms: i64) {
+        if self.credits.len() >= MAX_CREDITS {
+            self.credits.remove(0);
+        }
         self.credits.push(Credit {
             code,
             told_by,
