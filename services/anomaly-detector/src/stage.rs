@@ -132,7 +132,7 @@ impl AnomalyDetector {
         }
     }
 
-    fn give_up(&self, record: &Record<'_>, reason: &Unreadable, out: &mut Outbox) {
+    fn give_up(record: &Record<'_>, reason: &Unreadable, out: &mut Outbox) {
         let original = Original {
             topic: record.topic,
             partition: record.partition,
@@ -168,7 +168,7 @@ impl Stage for AnomalyDetector {
             }
             Err(reason) => {
                 task.tally.dead_letters.push(reason.code());
-                self.give_up(record, &reason, out);
+                Self::give_up(record, &reason, out);
             }
         }
     }

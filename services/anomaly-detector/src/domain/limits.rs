@@ -98,7 +98,7 @@ limits! {
         min_silence_s: u32 = 30, 1 to 86_400, "A GPU is not silent before this, however short its interval.";
         max_step_s: u32 = 10, 1 to 3_600, "One record moves the clock that silence is measured by at most this far: when everything was silent, that was not the GPU.";
         return_s: u32 = 300, 0 to 86_400, "A lost GPU is back when it has reported for this long.";
-        forget_after_s: u32 = 2_592_000, 3_600 to 31_536_000, "A GPU silent for this long is forgotten, and its alerts end. Above 28 days, or its history would be gone before the repair (InfiniteHBD: 329 h at the 90th percentile).";
+        forget_after_s: u32 = 2_592_000, 3_600 to 31_536_000, "A GPU silent for this long is forgotten, and its alerts end. Above 28 days, or its history would be gone before the repair (the trace of stepfun-ai: 329 h at the 90th percentile).";
     }
     /// `[load]`: when a GPU counts as busy.
     load Load {

@@ -4,8 +4,8 @@
 const INT32_BLANK: f64 = 2_147_483_632.0;
 /// `DCGM_FP64_BLANK`; the three after it are blanks too.
 const FP64_BLANK: f64 = 140_737_488_355_328.0;
-/// `DCGM_INT64_BLANK` (0x7ffffffffffffff0) as the nearest double.
-const INT64_BLANK: f64 = 9_223_372_036_854_775_792.0;
+/// `DCGM_INT64_BLANK` (0x7ffffffffffffff0) as the nearest double, which is 2^63.
+const INT64_BLANK: f64 = (1_u64 << 63) as f64;
 /// Blanks of one kind: not set, not found, not supported, no permission.
 const BLANKS: f64 = 4.0;
 
@@ -31,7 +31,7 @@ pub fn whole(value: f64) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "the range is checked, and the whole part is what is wanted"
     )]
-    (value >= 0.0 && value < INT64_BLANK).then_some(value as u64)
+    (0.0..INT64_BLANK).contains(&value).then_some(value as u64)
 }
 
 /// The nearest single-precision number: 7 digits are more than any sensor has.

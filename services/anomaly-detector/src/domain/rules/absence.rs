@@ -94,13 +94,17 @@ impl Clock {
 
 /// When a GPU was last heard of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "each is a time, and says in which unit"
+)]
 pub struct Presence {
-    /// The partition's witness then.
-    witness_ms: i64,
+    /// The partition's witness when it was last heard of.
+    heard_at_ms: i64,
     /// The partition's witness when it began to report without a silence.
     reports_since_ms: i64,
-    /// Stream time then.
-    stream_ms: i64,
+    /// Stream time when it was last heard of.
+    heard_stream_ms: i64,
     /// Its usual interval, learned.
     interval_ms: i64,
 }
@@ -115,8 +119,8 @@ impl Presence {
         if is_first || self.is_silent(clock, limits) {
             self.reports_since_ms = clock.witness_ms;
         }
-        self.witness_ms = clock.witness_ms;
-        self.stream_ms = clock.stream_ms;
+        self.heard_at_ms = clock.witness_ms;
+        self.heard_stream_ms = clock.stream_ms;
         if let Some(step_ms) = step_ms {
             // A gap is not an interval, yet a collector that was set to a longer one must be followed: a little each time.
             let step_ms = step_ms.min(self.interval_ms * i64::from(limits.intervals));
@@ -132,31 +136,31 @@ impl Presence {
     /// When, by the witness, it must be looked at next: when its patience ends, and then after each patience again.
     pub fn look_at_ms(&self, clock: &Clock, limits: &Absence) -> i64 {
         let patience_ms = self.patience_ms(limits);
-        let silent_ms = (clock.witness_ms - self.witness_ms).max(0);
-        self.witness_ms + (silent_ms / patience_ms + 1) * patience_ms
+        let silent_ms = (clock.witness_ms - self.heard_at_ms).max(0);
+        self.heard_at_ms + (silent_ms / patience_ms + 1) * patience_ms
     }
 
     /// The deadline that has come last, or comes first where none has.
     pub fn deadline_ms(&self, clock: &Clock, limits: &Absence) -> i64 {
         let patience_ms = self.patience_ms(limits);
-        let silent_ms = (clock.witness_ms - self.witness_ms).max(0);
-        self.witness_ms + (silent_ms / patience_ms).max(1) * patience_ms
+        let silent_ms = (clock.witness_ms - self.heard_at_ms).max(0);
+        self.heard_at_ms + (silent_ms / patience_ms).max(1) * patience_ms
     }
 
     /// It has been silent for too long.
     pub fn is_silent(&self, clock: &Clock, limits: &Absence) -> bool {
-        clock.witness_ms - self.witness_ms >= self.patience_ms(limits)
+        clock.witness_ms - self.heard_at_ms >= self.patience_ms(limits)
     }
 
     /// It is to be forgotten.
     pub fn is_forgotten(&self, clock: &Clock, limits: &Absence) -> bool {
-        clock.stream_ms - self.stream_ms >= ms(limits.forget_after_s)
+        clock.stream_ms - self.heard_stream_ms >= ms(limits.forget_after_s)
     }
 
     /// `sibling` has reported since this one fell silent, and for longer than the moment in which a host dies or comes back.
     pub fn is_outlived_by(&self, sibling: &Self) -> bool {
-        let from_ms = self.witness_ms.max(sibling.reports_since_ms);
-        let for_ms = (sibling.witness_ms - from_ms) as f64;
+        let from_ms = self.heard_at_ms.max(sibling.reports_since_ms);
+        let for_ms = (sibling.heard_at_ms - from_ms) as f64;
         for_ms >= SIBLING_INTERVALS * self.interval_ms as f64
     }
 
@@ -173,7 +177,7 @@ impl Presence {
             (Signal::Unknown, Signal::Raise)
         };
         [(Rule::GpuLost, lost), (Rule::TelemetryGap, gap)].map(|(rule, signal)| {
-            let silent_ms = clock.stream_ms - self.stream_ms;
+            let silent_ms = clock.stream_ms - self.heard_stream_ms;
             Finding::new(rule, signal, SILENCE)
                 .against(
                     silent_ms as f64 / 1e3,

@@ -72,18 +72,16 @@ impl Baseline {
             return None;
         }
         let index = self.bucket_index();
-        let at = match self.buckets.iter().position(|b| b.index == index) {
-            Some(at) => at,
-            None => {
-                self.buckets.push(Bucket {
-                    index,
-                    readings: 0,
-                    mean_c: narrow(sample.temp_c),
-                    variance: 0.0,
-                });
-                self.buckets.len() - 1
-            }
-        };
+        let at = self.buckets.iter().position(|b| b.index == index);
+        let at = at.unwrap_or_else(|| {
+            self.buckets.push(Bucket {
+                index,
+                readings: 0,
+                mean_c: narrow(sample.temp_c),
+                variance: 0.0,
+            });
+            self.buckets.len() - 1
+        });
         let bucket = &mut self.buckets[at];
         let is_known = self.readings >= limits.spike_warmup_readings
             && u32::from(bucket.readings) >= limits.spike_bucket_readings;

@@ -81,10 +81,10 @@ impl PredictionState {
         let today = period(now_ms, DAY_MS);
         self.remaps_by_day
             .retain(|(day, _)| day + limits.window_days > today);
-        let remaps = self
+        let increment = self
             .remaps
             .advance(memory.row_remap_uncorrectable, Origin::Lifetime);
-        if let Some(new) = remaps.map(|increment| increment.amount)
+        if let Some(new) = increment.map(|increment| increment.amount)
             && new > 0
         {
             let new = u32::try_from(new).unwrap_or(u32::MAX);
@@ -116,15 +116,15 @@ impl PredictionState {
 
     /// An alert of the repair class began.
     pub fn note_repair(&mut self, limits: &Prediction, now_ms: i64) {
-        let now_s = period(now_ms, 1_000);
+        let second = period(now_ms, 1_000);
         let belongs_to_last = !self.incidents_s.is_empty()
-            && i64::from(now_s.saturating_sub(self.last_alert_s)) * 1_000
+            && i64::from(second.saturating_sub(self.last_alert_s)) * 1_000
                 < ms(limits.same_incident_s);
-        self.last_alert_s = now_s.max(self.last_alert_s);
+        self.last_alert_s = second.max(self.last_alert_s);
         if belongs_to_last {
             return;
         }
-        self.incidents_s.push(now_s);
+        self.incidents_s.push(second);
         if self.incidents_s.len() > limits.lemon_incidents as usize {
             self.incidents_s.remove(0);
         }

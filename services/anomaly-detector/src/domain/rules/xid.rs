@@ -322,7 +322,7 @@ impl XidState {
             burst.last_ms = now_ms;
             burst.job = job.or(burst.job);
             if is_new && is_other_job {
-                finding = from_occurrence(Rule::XidAppRepeat, occurrence);
+                finding = from_occurrence(Rule::XidAppRepeat, *occurrence);
             }
         }
         finding
@@ -352,12 +352,12 @@ pub fn of_class(rule: Rule, class: Class, occurrences: &[Occurrence]) -> Finding
             || Finding::new(rule, Signal::Clear, "last_xid"),
             |occurrence| Finding {
                 occurrences: count,
-                ..from_occurrence(rule, occurrence)
+                ..from_occurrence(rule, *occurrence)
             },
         )
 }
 
-fn from_occurrence(rule: Rule, occurrence: &Occurrence) -> Finding {
+fn from_occurrence(rule: Rule, occurrence: Occurrence) -> Finding {
     Finding {
         occurrences: occurrence.count,
         value: Some(f64::from(occurrence.code)),

@@ -415,7 +415,7 @@ fn what_can_not_be_read_is_a_dead_letter_with_its_reason() {
         .raw(None, None, START_MS)
         .raw(Some(b"\xff"), Some(b"{}"), START_MS)
         .raw(Some(b"GPU-1"), Some(b"nonsense"), START_MS)
-        .raw(Some(b"GPU-1"), Some(&[b'['; 200_000]), START_MS)
+        .raw(Some(b"GPU-1"), Some(&vec![b'['; 200_000]), START_MS)
         .raw(Some(b"GPU-1"), Some(&vec![b'a'; 2_000_000]), START_MS);
     let emitted = driver().run(&script.inputs);
     let reasons: Vec<_> = emitted

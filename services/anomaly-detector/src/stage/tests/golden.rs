@@ -62,15 +62,12 @@ fn to_text(inputs: &[Input]) -> String {
 
 fn from_text(text: &str) -> Vec<Input> {
     let inputs = text.lines().zip(1_000..).map(|(line, offset)| {
-        let (key, timestamp) = match serde_json::from_str::<EnrichedEvent<'_>>(line) {
-            Ok(event) => (
-                Some(event.gpu.gpu_uuid.as_bytes().to_vec()),
-                event.validation_timestamp,
-            ),
-            Err(_) => {
-                let tick: Tick = serde_json::from_str(line).unwrap();
-                (None, tick.validation_timestamp)
-            }
+        let (key, timestamp) = if let Ok(tick) = serde_json::from_str::<Tick>(line) {
+            (None, tick.validation_timestamp)
+        } else {
+            let event: EnrichedEvent<'_> = serde_json::from_str(line).unwrap();
+            let key = event.gpu.gpu_uuid.as_bytes().to_vec();
+            (Some(key), event.validation_timestamp)
         };
         Input {
             offset,

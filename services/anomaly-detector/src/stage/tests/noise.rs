@@ -34,11 +34,7 @@ fn an_idle_gpu_is_not_throttling() {
 
 #[test]
 fn a_sentinel_is_not_a_temperature() {
-    for blank in [
-        9_223_372_036_854_775_794_f64,
-        2_147_483_633.0,
-        140_737_488_355_330.0,
-    ] {
+    for blank in [(1_u64 << 63) as f64, 2_147_483_633.0, 140_737_488_355_330.0] {
         let mut gpu = Gpu::new(1);
         for path in [
             "health.gpu_temp_c",

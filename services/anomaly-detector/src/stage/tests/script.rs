@@ -107,9 +107,9 @@ impl Gpu {
 
     pub(crate) fn value(&self, event_s: i64, ingest_ms: i64) -> Vec<u8> {
         let mut reading = self.reading.clone();
-        let time = |ms| Timestamp::from_millis(ms).to_string().into();
-        reading["timestamp"] = time(START_MS + event_s * 1_000);
-        reading["validation_timestamp"] = time(ingest_ms);
+        let written = |ms| Timestamp::from_millis(ms).to_string().into();
+        reading["timestamp"] = written(START_MS + event_s * 1_000);
+        reading["validation_timestamp"] = written(ingest_ms);
         if reading["metrics"]["power"]["total_energy_mj"].is_number() {
             reading["metrics"]["power"]["total_energy_mj"] =
                 ((event_s - self.booted_s) * 500_000).into();
@@ -143,9 +143,9 @@ impl Script {
     }
 
     pub(crate) fn tick(&mut self, at_s: i64) -> &mut Self {
-        let at_ms = START_MS + at_s * 1_000;
-        let tick = serde_json::to_vec(&Tick::at(Timestamp::from_millis(at_ms))).unwrap();
-        self.raw(None, Some(&tick), at_ms)
+        let time_ms = START_MS + at_s * 1_000;
+        let tick = serde_json::to_vec(&Tick::at(Timestamp::from_millis(time_ms))).unwrap();
+        self.raw(None, Some(&tick), time_ms)
     }
 
     pub(crate) fn raw(
