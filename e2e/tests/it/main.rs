@@ -6,5 +6,6 @@
 )]
 
 mod manifests;
+mod pipeline;
 mod spec;
 mod tidy;
