@@ -122,7 +122,8 @@ impl Partition {
         let closed: Vec<Window> = self
             .candidates(&gpu, &reading)
             .into_iter()
-            .filter(|window| self.is_closed(window.0))
+            // A result looks at nothing after its window's end.
+            .filter(|window| window.0 > reading.time && self.is_closed(window.0))
             .collect();
         let before: Vec<Option<String>> = closed.iter().map(|w| self.shown(w)).collect();
         self.readings.entry(gpu).or_default().push(reading);
