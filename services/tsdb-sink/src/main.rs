@@ -1,3 +1,7 @@
 //! Stores telemetry, windows, alerts and scores in TimescaleDB or PostgreSQL, exactly once.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chassis::main(tsdb_sink::SERVICE, tsdb_sink::run)
+}
