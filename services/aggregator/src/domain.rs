@@ -15,6 +15,7 @@ pub mod partition;
 pub mod reading;
 pub mod render;
 pub mod row;
+pub mod scan;
 pub mod snapshot;
 pub mod time_text;
 pub mod window;

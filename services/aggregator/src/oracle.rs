@@ -2,6 +2,9 @@
 //!
 //! Nothing here is shared with the streaming code but the settings. Every result is computed from the list of all readings
 //! accepted so far, every time it is needed. Slow, and meant to be read.
+//!
+//! The service never calls it. It is public, and stands here instead of among the tests, because the end-to-end tests
+//! hold the running fleet against it, too.
 
 use crate::domain::window::Windows;
 use schema::{

@@ -73,9 +73,12 @@ impl Block {
         self.bytes.truncate(mark.len);
     }
 
-    /// Gives back room that is not used.
+    /// Gives back room that is not used, where it is worth the copy.
     pub fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if capacity - len > len / 4 {
+            self.bytes.shrink_to_fit();
+        }
     }
 }
 

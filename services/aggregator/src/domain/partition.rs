@@ -7,6 +7,9 @@
 mod restore;
 mod settle;
 
+pub use self::restore::RestoreError;
+use self::restore::Restoring;
+use self::settle::Settling;
 use super::block::Mark;
 use super::column::TRACKED;
 use super::fold::Fold;
@@ -17,11 +20,8 @@ use super::render::Renderer;
 use super::row::Row;
 use super::snapshot::{self, GpuRecord, PartitionRecord};
 use super::window::{MINUTE_MS, Watermarks, Windows, quarter_end, start_of};
-pub use restore::RestoreError;
-use restore::Restoring;
 use rustc_hash::FxHashMap;
 use schema::WindowSize;
-use settle::Settling;
 use std::collections::BTreeMap;
 
 /// A window's result.

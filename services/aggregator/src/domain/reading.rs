@@ -2,6 +2,7 @@
 
 use super::column::{BANK_REMAP, BANK_REMAP_MEMBERS, COLUMN_OF_METRIC};
 use super::row::Row;
+use super::scan::scan;
 use schema::{METRIC_COUNT, METRICS, Text, Timestamp};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -52,19 +53,33 @@ pub enum Unreadable {
 /// Windows of times outside can't be written as RFC 3339 with four digits of year: 9999-12-29T00:00:00Z.
 const END_OF_TIME: i64 = 253_402_041_600_000;
 
-/// Reads `bytes`; the numbers go to `row`.
+/// Reads `bytes`; the numbers go to `row`. Plain records the fast way, all others as [`read`] does.
 pub fn parse<'a>(bytes: &'a [u8], row: &mut Row) -> Result<Reading<'a>, Unreadable> {
-    let text = std::str::from_utf8(bytes)?;
     *row = Row::EMPTY;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let reading = json.deserialize_map(Record { row })?;
-    json.end()?;
+    let reading = match scan(bytes, row) {
+        Some(reading) => reading,
+        None => return read(bytes, row),
+    };
+    in_range(reading)
+}
+
+fn in_range(reading: Reading<'_>) -> Result<Reading<'_>, Unreadable> {
     if !(0..END_OF_TIME).contains(&reading.time) {
         return Err(Unreadable::TimeOutOfRange(Timestamp::from_millis(
             reading.time,
         )));
     }
     Ok(reading)
+}
+
+/// The general reader: any JSON, in any order of members, and what is wrong with it.
+pub fn read<'a>(bytes: &'a [u8], row: &mut Row) -> Result<Reading<'a>, Unreadable> {
+    let text = std::str::from_utf8(bytes)?;
+    *row = Row::EMPTY;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let reading = json.deserialize_map(Record { row })?;
+    json.end()?;
+    in_range(reading)
 }
 
 #[derive(Deserialize)]
@@ -186,7 +201,7 @@ impl Visitor<'_> for Time {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<i64, E> {
-        if let Some(millis) = super::time_text::parse(text) {
+        if let Some(millis) = super::time_text::parse(text.as_bytes()) {
             return Ok(millis);
         }
         Timestamp::parse(text)
@@ -197,14 +212,15 @@ impl Visitor<'_> for Time {
 
 /// One group of [`METRICS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Group {
-    name: &'static str,
-    from: usize,
-    to: usize,
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    pub(super) from: usize,
+    pub(super) to: usize,
 }
 
 const GROUP_COUNT: usize = count_groups();
-const GROUPS: [Group; GROUP_COUNT] = groups();
+/// The groups, in the schema's order.
+pub(super) const GROUPS: [Group; GROUP_COUNT] = groups();
 
 const fn is_new_group(at: usize) -> bool {
     at == 0 || !super::column::equal(METRICS[at].group, METRICS[at - 1].group)
@@ -518,7 +534,7 @@ impl<'de> Visitor<'de> for XidCounts<'_> {
 }
 
 /// An Xid as a name: plain decimal, at least 1.
-fn xid_code(name: &str) -> Option<u32> {
+pub(super) fn xid_code(name: &str) -> Option<u32> {
     let plain = name.bytes().all(|byte| byte.is_ascii_digit()) && !name.starts_with('0');
     plain.then(|| name.parse().ok()).flatten()
 }
