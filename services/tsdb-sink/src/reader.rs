@@ -464,11 +464,13 @@ impl Reader {
             self.consumer
                 .incremental_assign(&list)
                 .map_err(|error| Error::temporary(format!("assign: {error}")))?;
+            // librdkafka remembers a pause also of a partition that went away and came back.
             if self.paused {
-                self.consumer
-                    .pause(&list)
-                    .map_err(|error| Error::internal(format!("pause: {error}")))?;
+                self.consumer.pause(&list)
+            } else {
+                self.consumer.resume(&list)
             }
+            .map_err(|error| Error::internal(format!("pause or resume: {error}")))?;
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ pub(crate) async fn run(
     let mut maintained: Option<Instant> = None;
     while !shutdown.is_cancelled() {
         heartbeat.beat();
+        let reused = connection.is_some();
         let due = maintained.is_none_or(|at| at.elapsed() >= config.retention.check_interval());
         let look = look(&config, &database, &mut connection, storage, due);
         // A server that takes connections and does not answer shall not hold up a drain.
@@ -57,6 +58,8 @@ pub(crate) async fn run(
             Err(trouble) => {
                 connection = None;
                 match (&trouble, trouble.stop()) {
+                    // The server has closed a connection that was idle: no outage yet.
+                    (Trouble::Away(_), _) if reused => continue,
                     (Trouble::Away(told) | Trouble::Busy(told), _) => {
                         availability.missed(NAME, told);
                     }

@@ -1,1 +1,21 @@
-//! The service on a real broker and a real PostgreSQL.
+//! The service as a process, on a real broker and a real PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a test ends where it can't go on")]
+
+#[cfg(test)]
+mod bad_rows;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod instances;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod overview;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod upkeep;
