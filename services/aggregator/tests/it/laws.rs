@@ -9,6 +9,8 @@ use aggregator::stage::Aggregator;
 use chassis::Task;
 use chassis::testing::{Emitted, Input};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use schema::{WindowAggregate, WindowSize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +156,86 @@ proptest! {
         };
         prop_assert_eq!((shown(&of(0)), shown(&of(1))), expected);
     }
+}
+
+/// The laws above are only worth what their logs hold.
+#[test]
+fn made_up_logs_reach_every_outcome() {
+    let mut runner = TestRunner::deterministic();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for _ in 0..100 {
+        let inputs = any_inputs().new_tree(&mut runner).unwrap().current();
+        let windows = any_windows().new_tree(&mut runner).unwrap().current();
+        let (texts, dead) = shown(&run(&inputs, windows, &[]));
+        let mut log = BTreeSet::new();
+        if !dead.is_empty() {
+            log.insert("a dead letter");
+        }
+        for text in texts {
+            let window: WindowAggregate = serde_json::from_str(&text).unwrap();
+            log.insert(match (window.window, window.revision) {
+                (WindowSize::OneMinute, 0) => "a minute",
+                (WindowSize::OneMinute, _) => "a minute corrected",
+                (WindowSize::FifteenMinutes, 0) => "a quarter",
+                (WindowSize::FifteenMinutes, _) => "a quarter corrected",
+            });
+            if window.revision > 1 {
+                log.insert("corrected twice");
+            }
+            if window.window == WindowSize::FifteenMinutes && window.count > 5 {
+                log.insert("a quarter of many readings");
+            }
+            if window.counters.values().any(|counter| counter.resets > 0) {
+                log.insert("a counter reset");
+            }
+            if window
+                .counters
+                .values()
+                .any(|counter| counter.increment > 0.0)
+            {
+                log.insert("an increment");
+            }
+            if !window.xids.is_empty() {
+                log.insert("an Xid");
+            }
+            if window
+                .throttle
+                .is_some_and(|throttle| throttle.concern_samples > 0)
+            {
+                log.insert("throttling");
+            }
+        }
+        for what in log {
+            *seen.entry(what).or_default() += 1;
+        }
+    }
+    assert_eq!(seen.len(), 11, "{seen:?}");
+    assert!(seen.values().all(|logs| *logs >= 10), "{seen:?}");
+}
+
+#[test]
+fn a_reading_that_comes_twice_counts_twice_and_moves_no_counter() {
+    // Telling repeats apart is the validator's work: what is in the log was accepted.
+    let energy = |at: i64, mj: f64| {
+        let metrics = json!({"power": {"total_energy_mj": mj}});
+        reading(1, START + at, START + at, metrics)
+    };
+    let repeated = energy(20_000, 150.0);
+    let inputs = inputs([
+        energy(10_000, 100.0),
+        repeated.clone(),
+        repeated,
+        energy(30_000, 180.0),
+        tick(START + 90_000),
+    ]);
+    let (texts, dead) = shown(&run(&inputs, Windows::default(), &[]));
+    assert_eq!((texts.len(), dead.len()), (1, 0));
+    let window: WindowAggregate = serde_json::from_str(&texts[0]).unwrap();
+    let counter = window.counters["total_energy_mj"];
+    assert_eq!(
+        (window.count, counter.increment, counter.resets),
+        (4, 80.0, 0)
+    );
 }
 
 #[test]

@@ -387,6 +387,41 @@ fn what_is_not_plain_is_left() {
 }
 
 #[test]
+fn what_is_there_twice_counts_as_the_general_reader_counts_it() {
+    for (part, other, is_taken) in [
+        (r#"{"79":1}"#, r#"{"79":1},"xid_counts":null"#, true),
+        (r#"{"79":1}"#, r#"{"79":1},"xid_counts":{"31":2}"#, true),
+        (r#"{"79":1}"#, r#"{"79":1,"31":4,"79":2}"#, true),
+        (r#""cooling":null"#, r#""errors":{"last_xid":79}"#, true),
+        (r#""cooling":null"#, r#""errors":null"#, true),
+        (r#""last_xid":0"#, r#""last_xid":0,"last_xid":79"#, true),
+        (r#""last_xid":0"#, r#""last_xid":79,"last_xid":null"#, true),
+        (
+            r#""schema_version""#,
+            r#""timestamp":"2026-02-12T00:00:00.000Z","v""#,
+            true,
+        ),
+        (r#""collector":{"#, r#""host":null,"collector":{"#, false),
+        (
+            r#""collector":{"#,
+            r#""gpu":{"gpu_uuid":"GPU-2"},"collector":{"#,
+            false,
+        ),
+        (r#""rack":"r1""#, r#""rack":"r1","rack":null"#, false),
+        (r#""gpu_uuid":"#, r#""gpu_uuid":"GPU-2","gpu_uuid":"#, false),
+        (
+            r#""model":"H100""#,
+            r#""model":"H100","model":"H100""#,
+            false,
+        ),
+    ] {
+        let text = PLAIN.replacen(part, other, 1);
+        assert_ne!(text, PLAIN, "{part}");
+        assert_eq!(check(text.as_bytes()).unwrap(), is_taken, "{other}");
+    }
+}
+
+#[test]
 fn values_are_passed_over_whole() {
     for value in [
         "1.5e+3",
