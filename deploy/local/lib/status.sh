@@ -7,6 +7,9 @@ readonly RATE_SECONDS=2
 # Counters whose sums are a service's input and output, where they are not the chassis's. awk patterns of metric names.
 readonly RECORDS_IN='^(chassis_records_consumed_total|collector_readings_total|tsdb_sink_records_total)[{ ]'
 readonly RECORDS_OUT='^(chassis_records_produced_total|collector_records_delivered_total|asset_lookup_published_total|tsdb_sink_rows_total)[{ ]'
+readonly LAG='^(chassis_consumer|tsdb_sink)_lag_records[{ ]'
+# What the database is asked is the business of the service that owns its tables.
+readonly overview_dir=$repo_dir/services/tsdb-sink/sql/overview
 
 status() {
     if [[ ! -f "$STATE_FILE" ]]; then
@@ -82,7 +85,7 @@ status_services() {
         colour=$green
         [[ "$health" == ready ]] || colour=$red
         first=$work/first/$name second=$work/second/$name
-        lag=$(metric_sum "$second" '^chassis_consumer_lag_records[{ ]')
+        lag=$(metric_sum "$second" "$LAG")
         printf '%-17s %8s %8s %8s   %-29s %s%s%s\n' "$name" \
             "$(rate "$(metric_sum "$first" "$RECORDS_IN")" "$(metric_sum "$second" "$RECORDS_IN")" "$elapsed")" \
             "$(rate "$(metric_sum "$first" "$RECORDS_OUT")" "$(metric_sum "$second" "$RECORDS_OUT")" "$elapsed")" \
@@ -107,7 +110,7 @@ status_database() {
     for part in rows alerts scores; do
         say
         if ! sql GHM_HEALTH_URL --pset pager=off --pset footer=off --pset border=0 --pset null=- \
-            <"$local_dir/sql/$part.sql" 2>"$said"; then
+            <"$overview_dir/$part.sql" 2>"$said"; then
             note "$part: $(head -n 1 "$said" | sed 's/.*ERROR: *//')"
         fi
     done

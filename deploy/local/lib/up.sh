@@ -180,10 +180,11 @@ up_assets() {
 # The pipeline is at work when the far end has something to show.
 up_results() {
     local started rows deadline
+    local question='SELECT EXISTS (SELECT FROM alerts) AND EXISTS (SELECT FROM health_scores)'
     started=$(now_ms)
     deadline=$((started + FIRST_RESULTS_SECONDS * 1000))
     step_begin "Waiting for the first alerts and scores in the database"
-    until rows=$(sql_value GHM_HEALTH_URL "$(<"$local_dir/sql/arrived.sql")" 2>/dev/null) && [[ "$rows" == t ]]; do
+    until rows=$(sql_value GHM_HEALTH_URL "$question" 2>/dev/null) && [[ "$rows" == t ]]; do
         if (($(now_ms) > deadline)); then
             step_end "${yellow}!${plain}" "No alerts and scores in the database yet" "$started"
             return 0
