@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Become the one who stores these partitions.
     Claim(Vec<Place>),
     /// Store this.
-    Store(Batch),
+    Store(Box<Batch>),
 }
 
 /// What became of it.
@@ -49,9 +49,9 @@ pub(crate) enum Outcome {
     /// Each partition's claim.
     Claimed(Vec<(Place, Stored)>),
     /// What became of each slice.
-    Stored(Batch, Vec<Verdict>),
+    Stored(Box<Batch>, Vec<Verdict>),
     /// Nothing was stored: the database refuses these records' rows.
-    Refused(Batch, Vec<(Place, i64, Unstorable)>),
+    Refused(Box<Batch>, Vec<(Place, i64, Unstorable)>),
     /// Nothing was stored, since the service stops.
     Dropped,
     /// The service can't go on.
@@ -132,7 +132,7 @@ impl Writer {
     ) {
         while let Some(command) = commands.recv().await {
             let outcome = match self.wait_until_prepared().await {
-                Some(storage) => self.execute(command, storage).await,
+                Some(storage) => Box::pin(self.execute(command, storage)).await,
                 None => Outcome::Dropped,
             };
             if outcomes.send(outcome).is_err() {
@@ -159,12 +159,12 @@ impl Writer {
             let outcome = match &mut command {
                 Command::Claim(places) => {
                     let places = places.clone();
-                    let claim = self.claim(&places);
+                    let claim = Box::pin(self.claim(&places));
                     within_failure(limit, claim).await.map(Outcome::Claimed)
                 }
                 Command::Store(batch) => {
                     let started = Instant::now();
-                    let store = self.store(batch, storage, &replace);
+                    let store = Box::pin(self.store(batch, storage, &replace));
                     within_failure(limit, store).await.map(|verdicts| {
                         metrics::batch_duration(started.elapsed());
                         Outcome::Stored(std::mem::take(batch), verdicts)
@@ -197,10 +197,10 @@ impl Writer {
                 (Trouble::Value(..), Failure::Rows(table, _), Command::Store(batch)) => {
                     let by_way = replace.contains(table);
                     match self.find_bad_rows(batch, *table, by_way).await {
-                        Ok(refused) if !refused.is_empty() => {
+                        Ok(bad) if !bad.is_empty() => {
                             metrics::batch("refused");
                             self.availability.used(&self.name);
-                            return Outcome::Refused(std::mem::take(batch), refused);
+                            return Outcome::Refused(std::mem::take(batch), bad);
                         }
                         Ok(_) => format!("it refuses every row of {}: {error}", table.name()),
                         Err(error) => error.to_string(),

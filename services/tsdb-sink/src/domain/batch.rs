@@ -34,7 +34,7 @@ struct Row {
 #[derive(Clone, Debug)]
 pub struct Rows {
     bytes: Vec<u8>,
-    rows: Vec<Row>,
+    index: Vec<Row>,
     fields: i16,
 }
 
@@ -42,20 +42,20 @@ impl Rows {
     fn new(table: Table) -> Self {
         Self {
             bytes: Vec::new(),
-            rows: Vec::new(),
+            index: Vec::new(),
             fields: i16::try_from(table.columns().len()).unwrap_or(i16::MAX),
         }
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.index.is_empty()
     }
 
     /// The rows that are left when of each slice only records from an offset on count.
     pub fn kept(&self, from: &[i64]) -> Vec<usize> {
-        (0..self.rows.len())
-            .filter(|row| self.rows[*row].offset >= from[self.rows[*row].slice])
+        (0..self.index.len())
+            .filter(|row| self.index[*row].offset >= from[self.index[*row].slice])
             .collect()
     }
 
@@ -63,9 +63,9 @@ impl Rows {
     pub fn pieces(&self, rows: &[usize]) -> Vec<&[u8]> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         for row in rows {
-            let start = self.rows[*row].start;
+            let start = self.index[*row].start;
             let end = self
-                .rows
+                .index
                 .get(row + 1)
                 .map_or(self.bytes.len(), |next| next.start);
             match ranges.last_mut() {
@@ -78,11 +78,11 @@ impl Rows {
 
     /// The slice and the offset of the record that `row` was made of.
     pub fn origin(&self, row: usize) -> (usize, i64) {
-        (self.rows[row].slice, self.rows[row].offset)
+        (self.index[row].slice, self.index[row].offset)
     }
 
     fn set_gpu_ids(&mut self, ids: &[i32]) {
-        for row in &self.rows {
+        for row in &self.index {
             copy::set_int4(&mut self.bytes, row.gpu_id_at, ids[row.gpu]);
         }
     }
@@ -90,7 +90,7 @@ impl Rows {
     fn clear(&mut self, max_bytes: usize) {
         self.bytes.clear();
         self.bytes.shrink_to(max_bytes);
-        self.rows.clear();
+        self.index.clear();
     }
 }
 
@@ -308,7 +308,7 @@ impl Batch {
         };
         match begin() {
             Ok(gpu_id_at) => {
-                rows.rows.push(Row {
+                rows.index.push(Row {
                     start,
                     gpu_id_at,
                     gpu,
@@ -401,7 +401,7 @@ mod tests {
         batch.set_gpu_ids(&[7, 9]);
         let rows = batch.rows(Table::Scores, Way::Merge);
         let ids: Vec<u8> = (0..3)
-            .map(|row| rows.bytes[rows.rows[row].gpu_id_at + 3])
+            .map(|row| rows.bytes[rows.index[row].gpu_id_at + 3])
             .collect();
         assert_eq!(ids, [7, 9, 7]);
     }

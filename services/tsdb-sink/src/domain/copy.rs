@@ -282,7 +282,12 @@ mod tests {
 
     #[test]
     fn fields_are_written_as_the_manual_says() {
-        assert_eq!(row(|f| f.null()), [0, 1, 255, 255, 255, 255]);
+        assert_eq!(
+            row(|f| {
+                f.null();
+            }),
+            [0, 1, 255, 255, 255, 255]
+        );
         assert_eq!(
             row(|f| f.float8(Some(1.0))),
             [0, 1, 0, 0, 0, 8, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0]

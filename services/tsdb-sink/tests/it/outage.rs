@@ -176,20 +176,15 @@ fn a_full_disk_is_an_outage_that_ends_when_there_is_room_again() {
     let (server, _) = postgres.url().rsplit_once('/').unwrap();
     let url = format!("{server}/small");
     let disk = is_root.then(|| SmallDisk::make(owner, 16));
-    match &disk {
-        Some(SmallDisk(folder)) => {
-            postgres.sql(&format!(
-                "CREATE TABLESPACE small LOCATION '{}'",
-                folder.display()
-            ));
-            postgres.sql("CREATE DATABASE small TABLESPACE small");
-        }
-        None => {
-            eprintln!(
-                "not root, so no disk is filled: a trigger says what a server with a full disk says"
-            );
-            postgres.sql("CREATE DATABASE small");
-        }
+    if let Some(SmallDisk(folder)) = &disk {
+        let place = folder.display();
+        postgres.sql(&format!("CREATE TABLESPACE small LOCATION '{place}'"));
+        postgres.sql("CREATE DATABASE small TABLESPACE small");
+    } else {
+        eprintln!(
+            "not root, so no disk is filled: a trigger says what a server with a full disk says"
+        );
+        postgres.sql("CREATE DATABASE small");
     }
     let service = Service::start(&topics, &url, &[]);
     service.wait_ready();
@@ -231,7 +226,7 @@ fn a_full_disk_is_an_outage_that_ends_when_there_is_room_again() {
         sql(&url, "SELECT sum(next_offset) FROM sink_offsets"),
         READINGS.to_string()
     );
-    assert_eq!(service.metric("tsdb_sink_dead_letters_total") as usize, 0);
+    assert_eq!(service.metric("tsdb_sink_dead_letters_total"), 0.0);
     let (code, log) = service.terminate();
     assert_eq!(code, 0, "{log}");
 }

@@ -40,6 +40,118 @@ fn float(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
 
+fn check_full_reading(database: &Database, gpu: &str, now: i64) {
+    let reading = row(database, "gpu_metrics", gpu);
+    assert_eq!(instant(&reading, "time"), now);
+    assert_eq!(instant(&reading, "ingested_at"), now + 333);
+    for (index, metric) in METRICS.iter().enumerate() {
+        let expected = match metric.name {
+            "gpu_temp_c" => json!(61.25),
+            "memory_temp_c" => Value::Null,
+            _ => json!(value_of(index)),
+        };
+        assert_eq!(
+            reading[metric.name].as_f64(),
+            expected.as_f64(),
+            "{}",
+            metric.name
+        );
+    }
+    assert_eq!(reading["quality_flags"], json!([]));
+    assert_eq!(reading["bank_remap_avail"], Value::Null);
+    let described = row(database, "gpus", gpu);
+    assert_eq!(
+        (&described["device_index"], &described["asset_status"]),
+        (&json!(3), &json!("unknown"))
+    );
+    assert_eq!(described["model"], Value::Null);
+}
+
+fn check_golden_reading(database: &Database, gpu: &str, now: i64) {
+    let small = row(database, "gpu_metrics", gpu);
+    assert_eq!(
+        (
+            float(&small["gpu_temp_c"]),
+            float(&small["throttle_reasons"])
+        ),
+        (65.0, 0.0)
+    );
+    assert_eq!(small["power_usage_w"], Value::Null);
+    assert_eq!(small["quality_flags"], json!(["late"]));
+    assert_eq!(small["job_id"], "job-17");
+    let described = row(database, "gpus", gpu);
+    assert_eq!(described["model"], "NVIDIA H100 80GB HBM3");
+    assert_eq!(described["rack"], "rack-12");
+    assert_eq!(described["cluster"], "production-cluster-1");
+    assert_eq!(described["hostname"], "gpu-node-042");
+    assert_eq!(described["warranty_status"], "active");
+    assert_eq!(instant(&described, "described_at"), now);
+}
+
+fn check_windows(database: &Database, gpu: &str, minute: i64) {
+    for (table, n) in [("gpu_metrics_1min", 6), ("gpu_metrics_15min", 90)] {
+        let window = row(database, table, gpu);
+        assert_eq!(instant(&window, "window_start"), minute, "{table}");
+        assert_eq!(
+            (&window["revision"], &window["count"]),
+            (&json!(0), &json!(n))
+        );
+        assert_eq!(float(&window["gpu_temp_c_avg"]), 54.25);
+        assert_eq!(float(&window["gpu_temp_c_p95"]), 66.0);
+        assert_eq!(window["power_usage_w_avg"], Value::Null);
+        assert_eq!(window["metrics"]["gpu_temp_c"]["min"], json!(-1.5));
+        assert_eq!(window["counters"]["ecc_sbe_volatile"]["resets"], 1);
+        assert_eq!(window["throttle_reasons"], 72);
+        assert_eq!(window["throttle_concern_samples"], 2);
+        assert_eq!(window["xids"], json!([48, 94]));
+    }
+}
+
+fn check_alert_and_score(database: &Database, gpu: &str, now: i64) {
+    let alert = row(database, "alerts", gpu);
+    assert_eq!(instant(&alert, "time"), now);
+    assert_eq!(alert["alert_type"], "temperature_spike");
+    assert_eq!(
+        alert["message"],
+        "core at 95 °C, 13 °C above its own level at this power"
+    );
+    assert_eq!(
+        (float(&alert["current_value"]), float(&alert["threshold"])),
+        (95.0, 85.0)
+    );
+    assert_eq!(alert["context"]["labels"]["rack"], "rack-12");
+    assert_eq!(
+        (&alert["resolved_at"], &alert["xid"]),
+        (&Value::Null, &Value::Null)
+    );
+
+    let score = row(database, "health_scores", gpu);
+    assert_eq!(instant(&score, "time"), now);
+    assert_eq!(
+        (
+            float(&score["overall_score"]),
+            float(&score["thermal_health"])
+        ),
+        (87.0, 85.0)
+    );
+    assert_eq!(
+        (
+            float(&score["degradation_trend"]),
+            float(&score["confidence"])
+        ),
+        (-0.2, 1.0)
+    );
+    assert_eq!(
+        score["contributing_factors"],
+        json!(["elevated_temperature", "minor_ecc_errors"])
+    );
+    assert_eq!(score["factors"][0]["points"], 15);
+    assert_eq!(
+        (&score["health_grade"], &score["scoring_version"]),
+        (&json!("good"), &json!("2.0"))
+    );
+}
+
 #[test]
 fn each_topic_becomes_rows_that_say_what_its_records_say() {
     let (topics, database) = (Topics::create(), testbed::database("sink"));
@@ -78,110 +190,10 @@ fn each_topic_becomes_rows_that_say_what_its_records_say() {
     service.wait_ready();
     service.wait_metric("tsdb_sink_rows_total", |n| n >= 6.0);
 
-    let reading = row(&database, "gpu_metrics", &full);
-    assert_eq!(instant(&reading, "time"), now);
-    assert_eq!(instant(&reading, "ingested_at"), now + 333);
-    for (index, metric) in METRICS.iter().enumerate() {
-        let expected = match metric.name {
-            "gpu_temp_c" => json!(61.25),
-            "memory_temp_c" => Value::Null,
-            _ => json!(value_of(index)),
-        };
-        assert_eq!(
-            reading[metric.name].as_f64(),
-            expected.as_f64(),
-            "{}",
-            metric.name
-        );
-    }
-    assert_eq!(reading["quality_flags"], json!([]));
-    assert_eq!(reading["bank_remap_avail"], Value::Null);
-    let gpu = row(&database, "gpus", &full);
-    assert_eq!(
-        (&gpu["device_index"], &gpu["asset_status"]),
-        (&json!(3), &json!("unknown"))
-    );
-    assert_eq!(gpu["model"], Value::Null);
-
-    let small = row(&database, "gpu_metrics", mig);
-    assert_eq!(
-        (
-            float(&small["gpu_temp_c"]),
-            float(&small["throttle_reasons"])
-        ),
-        (65.0, 0.0)
-    );
-    assert_eq!(small["power_usage_w"], Value::Null);
-    assert_eq!(small["quality_flags"], json!(["late"]));
-    assert_eq!(small["job_id"], "job-17");
-    let described = row(&database, "gpus", mig);
-    assert_eq!(described["model"], "NVIDIA H100 80GB HBM3");
-    assert_eq!(described["rack"], "rack-12");
-    assert_eq!(described["cluster"], "production-cluster-1");
-    assert_eq!(described["hostname"], "gpu-node-042");
-    assert_eq!(described["warranty_status"], "active");
-    assert_eq!(instant(&described, "described_at"), now);
-
-    for (table, n) in [("gpu_metrics_1min", 6), ("gpu_metrics_15min", 90)] {
-        let window = row(&database, table, &full);
-        assert_eq!(instant(&window, "window_start"), minute, "{table}");
-        assert_eq!(
-            (&window["revision"], &window["count"]),
-            (&json!(0), &json!(n))
-        );
-        assert_eq!(float(&window["gpu_temp_c_avg"]), 54.25);
-        assert_eq!(float(&window["gpu_temp_c_p95"]), 66.0);
-        assert_eq!(window["power_usage_w_avg"], Value::Null);
-        assert_eq!(window["metrics"]["gpu_temp_c"]["min"], json!(-1.5));
-        assert_eq!(window["counters"]["ecc_sbe_volatile"]["resets"], 1);
-        assert_eq!(window["throttle_reasons"], 72);
-        assert_eq!(window["throttle_concern_samples"], 2);
-        assert_eq!(window["xids"], json!([48, 94]));
-    }
-
-    let alert = row(&database, "alerts", &full);
-    assert_eq!(instant(&alert, "time"), now);
-    assert_eq!(alert["alert_type"], "temperature_spike");
-    assert_eq!(
-        alert["message"],
-        "core at 95 °C, 13 °C above its own level at this power"
-    );
-    assert_eq!(
-        (float(&alert["current_value"]), float(&alert["threshold"])),
-        (95.0, 85.0)
-    );
-    assert_eq!(alert["context"]["labels"]["rack"], "rack-12");
-    assert_eq!(
-        (&alert["resolved_at"], &alert["xid"]),
-        (&Value::Null, &Value::Null)
-    );
-
-    let score = row(&database, "health_scores", &full);
-    assert_eq!(instant(&score, "time"), now);
-    assert_eq!(
-        (
-            float(&score["overall_score"]),
-            float(&score["thermal_health"])
-        ),
-        (87.0, 85.0)
-    );
-    assert_eq!(
-        (
-            float(&score["degradation_trend"]),
-            float(&score["confidence"])
-        ),
-        (-0.2, 1.0)
-    );
-    assert_eq!(
-        score["contributing_factors"],
-        json!(["elevated_temperature", "minor_ecc_errors"])
-    );
-    assert_eq!(score["factors"][0]["points"], 15);
-    assert_eq!(
-        (&score["health_grade"], &score["scoring_version"]),
-        (&json!("good"), &json!("2.0"))
-    );
-
+    check_full_reading(&database, &full, now);
+    check_golden_reading(&database, mig, now);
+    check_windows(&database, &full, minute);
+    check_alert_and_score(&database, &full, now);
     // Ticks make no row; each is counted, and so is its offset.
     service.wait_metric("tsdb_sink_ticks_total", |n| (n - 2.0).abs() < 0.5);
     let records = format!("tsdb_sink_records_total{{topic=\"{}\"}}", topics.enriched);

@@ -11,6 +11,10 @@ use serde_json::value::RawValue;
 /// What is stored of an `Alert`. Words of closed lists are taken as text: a word that a later version adds is stored,
 /// not refused.
 #[derive(Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`alert_id` and `alert_type` are names on the wire"
+)]
 struct Alert<'a> {
     #[serde(borrow)]
     alert_id: Text<'a>,

@@ -11,6 +11,10 @@ use serde_json::value::RawValue;
 /// What is stored of a `HealthScore`. Words of closed lists are taken as text: a word that a later version adds is
 /// stored, not refused.
 #[derive(Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`overall_score` is a name on the wire"
+)]
 struct Score<'a> {
     #[serde(borrow)]
     gpu_uuid: Text<'a>,

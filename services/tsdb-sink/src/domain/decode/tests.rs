@@ -3,6 +3,10 @@ use crate::domain::offsets::Place;
 
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/testdata/");
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "golden files are read where they are used"
+)]
 fn payload(name: &str) -> String {
     std::fs::read_to_string(format!("{TESTDATA}{name}")).unwrap()
 }

@@ -10,6 +10,10 @@ use serde_json::value::RawValue;
 
 /// What is stored of a `WindowAggregate`. Gauges and counters go into the row as the JSON that they are.
 #[derive(Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`window` and `window_start` are names on the wire"
+)]
 struct Window<'a> {
     #[serde(borrow)]
     gpu_uuid: Text<'a>,
