@@ -114,9 +114,9 @@ impl Partition {
             return;
         };
         self.advance(event.validation_timestamp.as_millis(), outcome);
-        let closes =
+        let closes_at =
             end_of(event.timestamp.as_millis(), WindowSize::OneMinute) + self.windows.grace_ms;
-        if self.stream_time >= closes + self.windows.correction_horizon_ms {
+        if self.stream_time >= closes_at + self.windows.correction_horizon_ms {
             outcome.too_late.push(place);
             return;
         }
@@ -296,7 +296,13 @@ impl Partition {
                 && value.fract() == 0.0
                 && (1.0..=f64::from(u32::MAX)).contains(&value)
             {
-                xids.insert(value as u32);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a whole number in the range of u32"
+                )]
+                let code = value as u32;
+                xids.insert(code);
             }
             if at == 0 || reading.time - history[at - 1].time > self.windows.forget_after_ms {
                 continue;
@@ -410,6 +416,11 @@ fn level(values: &[f64]) -> GaugeWindow {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bits of a mask; what is negative or too large for one is clamped"
+)]
 fn throttle(inside: &[&Reading]) -> Option<ThrottleWindow> {
     let masks: Vec<u64> = inside
         .iter()

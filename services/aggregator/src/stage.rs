@@ -240,7 +240,7 @@ impl Task for AggregatorTask {
     }
 
     fn entries(&self) -> usize {
-        self.partition.len()
+        self.partition.gpus()
     }
 }
 

@@ -32,6 +32,10 @@ impl Base {
         let mut last = Predecessors::default();
         last.seek(blocks, present_in(blocks) & TRACKED, samples);
         for column in columns_in(last.mask) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "there are fewer than 256 columns"
+            )]
             let value = LastValue {
                 column: column as u8,
                 value: last.values[column],

@@ -43,7 +43,7 @@ impl Block {
     }
 
     /// Bytes used.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -139,7 +139,12 @@ impl Samples {
             row::decode(&mut body, &mut sample.head, &mut sample.row)?;
             sample.time = block.start + sample.head.offset_ms.cast_signed();
             is_sorted &= before.last().is_none_or(|last| last.time <= sample.time);
-            self.order.push(at as u32);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a block counts its readings in 32 bits"
+            )]
+            let number = at as u32;
+            self.order.push(number);
             at += 1;
         }
         if !is_sorted {

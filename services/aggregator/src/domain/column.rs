@@ -110,10 +110,9 @@ pub const COLUMN_OF_METRIC: [Option<u8>; METRIC_COUNT] = columns_of_metrics();
 
 /// The columns in `mask`, ascending.
 pub fn columns_in(mask: Mask) -> impl Iterator<Item = usize> {
-    Bits {
-        low: mask as u64,
-        high: (mask >> 64) as u64,
-    }
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of it")]
+    let (low, high) = (mask as u64, (mask >> 64) as u64);
+    Bits { low, high }
 }
 
 /// Two words, since finding the lowest bit of one is a single instruction.

@@ -184,7 +184,11 @@ impl Fold {
             self.predecessors.set(column, value, *time);
         }
         if let Some(reasons) = row.get(THROTTLE_REASONS) {
-            // Bits of a mask; what is negative or too large for one is clamped.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "bits of a mask; what is negative or too large for one is clamped"
+            )]
             let reasons = reasons as u64;
             let window = self.throttle.get_or_insert(ThrottleWindow {
                 reasons: 0,

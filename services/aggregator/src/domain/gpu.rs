@@ -77,7 +77,7 @@ impl LabelSets {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.sets.len()
     }
 
@@ -201,7 +201,7 @@ impl Gpu {
         let at = match place {
             Ok(at) => at,
             Err(at) => {
-                let capacity = at.checked_sub(1).map_or(0, |at| self.blocks[at].len());
+                let capacity = at.checked_sub(1).map_or(0, |at| self.blocks[at].size());
                 self.blocks
                     .insert(at, Block::new(start, capacity + SPARE_BYTES));
                 at

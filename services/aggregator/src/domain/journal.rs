@@ -34,7 +34,7 @@ const SEGMENT_BYTES: usize = 256 * 1024;
 const DELETED_AT_ONCE: usize = 64;
 
 /// What is kept about segments, and the segments of the open transaction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Journal {
     /// Sequence number of the next segment.
     pub next: u64,
@@ -61,18 +61,6 @@ pub trait Log {
     fn put(&mut self, key: &[u8], value: &[u8]);
     /// Deletes `key`.
     fn delete(&mut self, key: &[u8]);
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        Self {
-            next: 0,
-            live: BTreeMap::new(),
-            open: Vec::new(),
-            deleted: None,
-            begun: 0,
-        }
-    }
 }
 
 impl Journal {
@@ -185,7 +173,7 @@ impl Journal {
     }
 
     /// How many segments are kept.
-    pub fn len(&self) -> usize {
+    pub fn segments(&self) -> usize {
         self.live.values().map(Vec::len).sum()
     }
 

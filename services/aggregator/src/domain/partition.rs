@@ -100,7 +100,7 @@ pub struct Partition {
 }
 
 /// What takes back one change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Undo {
     Gpu(u32),
     Label(u32),
@@ -217,7 +217,7 @@ impl Partition {
     }
 
     /// GPUs that are known.
-    pub fn len(&self) -> usize {
+    pub fn gpus(&self) -> usize {
         self.by_uuid.len() + self.restoring.len()
     }
 
@@ -234,7 +234,7 @@ impl Partition {
 
     /// Journal segments that are kept.
     pub fn segments(&self) -> usize {
-        self.journal.len()
+        self.journal.segments()
     }
 
     /// Writes what changed since the last commit.
@@ -357,8 +357,13 @@ impl Partition {
 
     fn insert(&mut self, gpu: Gpu) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "4 billion GPUs would not fit into memory"
+            )]
+            let number = self.gpus.len() as u32;
             self.gpus.push(None);
-            self.gpus.len() as u32 - 1
+            number
         });
         self.by_uuid.insert(gpu.uuid.clone(), number);
         self.gpus[number as usize] = Some(gpu);

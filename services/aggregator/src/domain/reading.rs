@@ -56,11 +56,10 @@ const END_OF_TIME: i64 = 253_402_041_600_000;
 /// Reads `bytes`; the numbers go to `row`. Plain records the fast way, all others as [`read`] does.
 pub fn parse<'a>(bytes: &'a [u8], row: &mut Row) -> Result<Reading<'a>, Unreadable> {
     *row = Row::EMPTY;
-    let reading = match scan(bytes, row) {
-        Some(reading) => reading,
-        None => return read(bytes, row),
-    };
-    in_range(reading)
+    match scan(bytes, row) {
+        Some(reading) => in_range(reading),
+        None => read(bytes, row),
+    }
 }
 
 fn in_range(reading: Reading<'_>) -> Result<Reading<'_>, Unreadable> {
@@ -541,6 +540,11 @@ pub(super) fn xid_code(name: &str) -> Option<u32> {
 
 /// The Xid that `last_xid` shows: a whole number, at least 1.
 pub fn xid_of(value: f64) -> Option<u32> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what does not come back the same is none"
+    )]
     let code = value as u32;
     (code > 0 && f64::from(code).to_bits() == value.to_bits()).then_some(code)
 }

@@ -196,6 +196,10 @@ fn integer(out: &mut Vec<u8>, value: u64) {
 
 /// As `serde_json` writes a number with a fraction.
 fn number(out: &mut Vec<u8>, value: f64) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what does not come back the same is written otherwise"
+    )]
     let whole = value as i32;
     if f64::from(whole).to_bits() == value.to_bits() {
         out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());

@@ -41,15 +41,12 @@ impl Row {
     /// Sets the value of `column`; none takes it out.
     #[inline]
     pub fn set(&mut self, column: usize, value: Option<f64>) {
-        match value {
-            Some(value) => {
-                self.mask |= 1 << column;
-                self.values[column] = value;
-            }
-            None => {
-                self.mask &= !(1 << column);
-                self.values[column] = 0.0;
-            }
+        if let Some(value) = value {
+            self.mask |= 1 << column;
+            self.values[column] = value;
+        } else {
+            self.mask &= !(1 << column);
+            self.values[column] = 0.0;
         }
     }
 }
@@ -150,9 +147,10 @@ fn changed(previous: &Row, row: &Row) -> Mask {
 }
 
 fn put_mask(out: &mut Vec<u8>, mask: Mask) {
-    let n = (Mask::BITS - mask.leading_zeros()).div_ceil(8) as usize;
-    out.push(n as u8);
-    out.extend_from_slice(&mask.to_le_bytes()[..n]);
+    let bytes = mask.to_le_bytes();
+    let n = (Mask::BITS - mask.leading_zeros()).div_ceil(8);
+    out.push(n.to_le_bytes()[0]);
+    out.extend_from_slice(&bytes[..n as usize]);
 }
 
 fn mask(reader: &mut Reader<'_>) -> Result<Mask, Malformed> {
@@ -183,7 +181,11 @@ fn put_value(out: &mut Vec<u8>, value: Option<f64>) {
     };
     for (tag, scale) in (0..).zip(SCALES) {
         let scaled = value * scale;
-        // Rounding half away from zero; whether it was right is checked, so that any number may come out here.
+        // Rounding half away from zero.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whether it was right is checked, so that any number may come out here"
+        )]
         let integer = (scaled + 0.5_f64.copysign(scaled)) as i64;
         if (integer as f64 / scale).to_bits() == value.to_bits() {
             put_low_bytes(out, tag, zigzag(integer));
@@ -196,10 +198,10 @@ fn put_value(out: &mut Vec<u8>, value: Option<f64>) {
 
 #[inline]
 fn put_low_bytes(out: &mut Vec<u8>, tag: u8, number: u64) {
-    let n = (u64::BITS - number.leading_zeros()).div_ceil(8) as usize;
-    out.push(tag << 4 | n as u8);
+    let n = (u64::BITS - number.leading_zeros()).div_ceil(8);
+    out.push(tag << 4 | n.to_le_bytes()[0]);
     // All eight and then back is faster than a copy of a length that the compiler does not know.
-    let end = out.len() + n;
+    let end = out.len() + n as usize;
     out.extend_from_slice(&number.to_le_bytes());
     out.truncate(end);
 }

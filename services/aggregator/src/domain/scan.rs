@@ -203,8 +203,8 @@ impl<'a> Scanner<'a> {
         let Some(body) = self.rest.strip_prefix(b"\"") else {
             return false;
         };
-        for at in *cursor..end.min(*cursor + 3) {
-            if let Some(after) = body.strip_prefix(METRICS[at].name.as_bytes())
+        for (at, metric) in (*cursor..end).zip(&METRICS[*cursor..]).take(3) {
+            if let Some(after) = body.strip_prefix(metric.name.as_bytes())
                 && let Some(rest) = after.strip_prefix(b"\":")
             {
                 *cursor = at;

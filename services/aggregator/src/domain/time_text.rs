@@ -86,7 +86,7 @@ impl TimeText {
         out.extend_from_slice(&self.prefix);
         let of_hour = millis.rem_euclid(HOUR_MS);
         let (minute, second) = (of_hour / 60_000, of_hour / 1_000 % 60);
-        let digit = |number: i64| b'0' + (number % 10) as u8;
+        let digit = |number: i64| b'0' + (number % 10).to_le_bytes()[0];
         out.extend_from_slice(&[
             digit(minute / 10),
             digit(minute),

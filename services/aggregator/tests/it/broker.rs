@@ -46,7 +46,10 @@ impl Topics {
 
     /// Readings go to the partition of their key, ticks to all.
     fn produce(&self, values: impl IntoIterator<Item = Value>) {
-        let records: Vec<NewRecord> = values.into_iter().flat_map(records).collect();
+        let records: Vec<NewRecord> = values
+            .into_iter()
+            .flat_map(|value| records(&value))
+            .collect();
         testbed::produce(&self.kafka, &self.enriched, records);
     }
 
@@ -107,7 +110,7 @@ const fn size(size: schema::WindowSize) -> &'static str {
     }
 }
 
-fn records(value: Value) -> Vec<NewRecord> {
+fn records(value: &Value) -> Vec<NewRecord> {
     let text = value.to_string();
     match value["gpu"]["gpu_uuid"].as_str() {
         Some(uuid) => {

@@ -27,6 +27,7 @@ fn time(millis: i64) -> String {
 }
 
 /// A reading with these metrics by group.
+#[expect(clippy::needless_pass_by_value, reason = "it is made for the call")]
 pub(crate) fn reading(gpu: usize, at: i64, ingest: i64, metrics: Value) -> Value {
     json!({
         "schema_version": "1.1",

@@ -145,7 +145,7 @@ fn a_large_transaction_makes_several_segments_of_bounded_size() {
     journal.flush(&mut log);
     journal.committed();
     assert!(log.records.len() > 3, "{}", log.records.len());
-    assert_eq!(journal.len(), log.records.len());
+    assert_eq!(journal.segments(), log.records.len());
     let (mut rows, longest) = log.records.values().fold((0, 0), |(rows, longest), s| {
         (rows + entries(s).len(), longest.max(s.len()))
     });
@@ -167,7 +167,7 @@ fn segments_go_some_at_a_time_when_no_quarter_needs_them_and_the_delete_is_commi
         journal.flush(&mut log);
         journal.committed();
     }
-    assert_eq!(journal.len(), segments);
+    assert_eq!(journal.segments(), segments);
     journal.delete(2 * QUARTER - 1, &mut log);
     assert_eq!(log.deleted, 0);
 
@@ -178,12 +178,12 @@ fn segments_go_some_at_a_time_when_no_quarter_needs_them_and_the_delete_is_commi
     journal.delete(2 * QUARTER, &mut aborted);
     assert_eq!(aborted.deleted, DELETED_AT_ONCE);
     journal.aborted();
-    assert_eq!(journal.len(), segments);
+    assert_eq!(journal.segments(), segments);
 
     for left in [10, 0, 0] {
         journal.delete(2 * QUARTER, &mut log);
         journal.committed();
-        assert_eq!((journal.len(), log.records.len()), (left, left));
+        assert_eq!((journal.segments(), log.records.len()), (left, left));
     }
     assert_eq!(log.deleted, segments);
 }

@@ -108,7 +108,12 @@ impl Partition {
             }
         }
         self.journal.next = partition.next_segment;
-        for number in 0..self.gpus.len() as u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "GPUs are numbered in 32 bits"
+        )]
+        let gpus = self.gpus.len() as u32;
+        for number in 0..gpus {
             self.schedule(number);
         }
     }

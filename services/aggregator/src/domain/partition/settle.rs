@@ -124,7 +124,7 @@ fn fold(gpu: &Gpu, end: i64, samples: &mut Samples) -> GpuRecord {
     let mut record = GpuRecord::of(gpu);
     record.folded_to = end;
     record.base.absorb(&gpu.blocks[..gone], samples);
-    if record.labels.len() > 1 {
+    if record.labels.count() > 1 {
         let mut used = Vec::new();
         for block in &gpu.blocks[gone..] {
             samples.load(block);

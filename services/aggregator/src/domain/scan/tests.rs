@@ -68,7 +68,9 @@ impl Json {
                 out.push('{');
                 for (at, (name, value)) in members.iter().enumerate() {
                     out.push_str(if at > 0 { "," } else { "" });
-                    *out += &format!("{gap}\"{name}\"{gap}:{gap}");
+                    for part in [gap, "\"", name, "\"", gap, ":", gap] {
+                        out.push_str(part);
+                    }
                     value.write(gap, out);
                     out.push_str(gap);
                 }
