@@ -79,9 +79,12 @@ fn statements(
     }
     if compress_after_days > 0 {
         statements.extend([
+            // Once only: up to 2.13 settings, even the same ones, are refused when a chunk has been compressed.
             format!(
-                "ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = 'gpu_id', \
-                 timescaledb.compress_orderby = '{time} DESC')"
+                "DO $$ BEGIN IF NOT (SELECT compression_enabled FROM timescaledb_information.hypertables \
+                 WHERE hypertable_schema = current_schema() AND hypertable_name = '{name}') THEN \
+                 ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = 'gpu_id', \
+                 timescaledb.compress_orderby = '{time} DESC'); END IF; END $$"
             ),
             format!("SELECT remove_compression_policy('{name}', if_exists => TRUE)"),
             format!("SELECT add_compression_policy('{name}', INTERVAL '{compress_after_days} days')"),
