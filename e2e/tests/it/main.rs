@@ -8,4 +8,5 @@
 mod manifests;
 mod pipeline;
 mod spec;
+mod stored;
 mod tidy;
