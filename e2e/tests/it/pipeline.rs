@@ -294,6 +294,93 @@ fn import_assets(port: u16) -> usize {
         - 1
 }
 
+/// Every raw record exactly once, as a valid record or as a dead letter. The validated records.
+fn assert_every_raw_record_has_one_outcome(
+    kafka: &str,
+    fleet: &Fleet,
+    raw: &[Vec<u8>],
+) -> Vec<OwnedRecord> {
+    let n = raw.len();
+    testbed::wait_until(PATIENCE, "every raw record to have an outcome", || {
+        let validated = read(kafka, topic::VALIDATED.name);
+        let invalid = read(kafka, topic::INVALID.name);
+        outcomes(&validated, &invalid).len() >= n
+    });
+    let validated = read(kafka, topic::VALIDATED.name);
+    let invalid = read(kafka, topic::INVALID.name);
+    let outcomes = outcomes(&validated, &invalid);
+    assert_eq!(outcomes.len(), n, "\n{}", fleet.logs());
+    assert_same_records(raw, &outcomes);
+    assert!(!invalid.is_empty(), "the input held bad records");
+    validated
+}
+
+/// Each valid record exactly once as an enriched one, its bytes kept. The enriched records.
+fn assert_every_valid_record_is_enriched_once(
+    kafka: &str,
+    validated: &[OwnedRecord],
+) -> Vec<OwnedRecord> {
+    let valid = keyed(validated).count();
+    testbed::wait_until(PATIENCE, "every valid record to be enriched", || {
+        keyed(&read(kafka, topic::ENRICHED.name)).count() >= valid
+    });
+    let enriched = read(kafka, topic::ENRICHED.name);
+    assert_eq!(keyed(&enriched).count(), valid);
+    let bytes = |records: &[OwnedRecord]| {
+        let mut values: Vec<Vec<u8>> = keyed(records)
+            .map(|record| record.value.clone().unwrap())
+            .collect();
+        values.sort();
+        values
+    };
+    for (before, after) in bytes(validated).iter().zip(bytes(&enriched)) {
+        assert!(
+            after.starts_with(&before[..before.len() - 1]),
+            "the enricher changed a record's bytes"
+        );
+    }
+    let known = keyed(&enriched)
+        .filter(|record| record.text().contains("\"asset_status\":\"known\""))
+        .count();
+    assert!(
+        known > 0 && known < valid,
+        "some GPUs are known and some are not: {known} of {valid}"
+    );
+    enriched
+}
+
+/// Windows, alerts and scores are what the same stages make of the same records when nobody strikes them.
+fn assert_stages_say_what_they_say_undisturbed(kafka: &str, enriched: &[OwnedRecord]) {
+    let config = aggregator::config::Config::default();
+    let windows = config.windows.windows();
+    let outputs = [&topic::ONE_MINUTE, &topic::FIFTEEN_MINUTES, &topic::INVALID];
+    let folded = expected(
+        aggregator::stage::Aggregator::new(windows),
+        enriched,
+        &outputs,
+    );
+    assert_outputs(kafka, "aggregator", &folded, &outputs[..2]);
+    assert_windows_equal_the_oracle(kafka, enriched, &windows);
+
+    let config = anomaly_detector::Config::default();
+    let detector =
+        anomaly_detector::domain::detector::Detector::new(config.limits(), &config.runbook.base);
+    let outputs = [&topic::ALERTS, &topic::CRITICAL, &topic::INVALID];
+    let stage = anomaly_detector::stage::AnomalyDetector::new(Arc::new(detector));
+    let alerts = expected(stage, enriched, &outputs);
+    assert!(alerts.len() > 5, "the faults were found");
+    assert_outputs(kafka, "anomaly-detector", &alerts, &outputs[..2]);
+
+    let rules = health_scorer::Config::default().rules().unwrap();
+    let outputs = [&topic::HEALTH_SCORES, &topic::INVALID];
+    let scores = expected(
+        health_scorer::stage::Scorer::new(Arc::new(rules)),
+        enriched,
+        &outputs,
+    );
+    assert_outputs(kafka, "health-scorer", &scores, &outputs[..1]);
+}
+
 /// Small transactions, so that there is something open to strike at.
 const SMALL: [(&str, &str); 1] = [("PIPELINE__MAX_TRANSACTION_RECORDS", "200")];
 
@@ -351,77 +438,9 @@ fn every_raw_record_has_one_outcome_and_every_output_equals_an_independent_compu
     });
     fleet.kill_and_restart("tsdb-sink");
 
-    // Every raw record exactly once, as a valid record or as a dead letter.
-    let n = raw.len();
-    testbed::wait_until(PATIENCE, "every raw record to have an outcome", || {
-        let validated = read(kafka, topic::VALIDATED.name);
-        let invalid = read(kafka, topic::INVALID.name);
-        outcomes(&validated, &invalid).len() >= n
-    });
-    let validated = read(kafka, topic::VALIDATED.name);
-    let invalid = read(kafka, topic::INVALID.name);
-    let outcomes = outcomes(&validated, &invalid);
-    assert_eq!(outcomes.len(), n, "\n{}", fleet.logs());
-    assert_same_records(&raw, &outcomes);
-    assert!(!invalid.is_empty(), "the input held bad records");
-
-    // Each valid record exactly once as an enriched one, its bytes kept.
-    let valid = keyed(&validated).count();
-    testbed::wait_until(PATIENCE, "every valid record to be enriched", || {
-        keyed(&read(kafka, topic::ENRICHED.name)).count() >= valid
-    });
-    let enriched = read(kafka, topic::ENRICHED.name);
-    assert_eq!(keyed(&enriched).count(), valid);
-    let bytes = |records: &[OwnedRecord]| {
-        let mut values: Vec<Vec<u8>> = keyed(records)
-            .map(|record| record.value.clone().unwrap())
-            .collect();
-        values.sort();
-        values
-    };
-    for (before, after) in bytes(&validated).iter().zip(bytes(&enriched)) {
-        assert!(
-            after.starts_with(&before[..before.len() - 1]),
-            "the enricher changed a record's bytes"
-        );
-    }
-    let known = keyed(&enriched)
-        .filter(|record| record.text().contains("\"asset_status\":\"known\""))
-        .count();
-    assert!(
-        known > 0 && known < valid,
-        "some GPUs are known and some are not: {known} of {valid}"
-    );
-
-    // Windows, alerts and scores: what the same stages make of the same records when nobody strikes them.
-    let config = aggregator::config::Config::default();
-    let windows = config.windows.windows();
-    let outputs = [&topic::ONE_MINUTE, &topic::FIFTEEN_MINUTES, &topic::INVALID];
-    let folded = expected(
-        aggregator::stage::Aggregator::new(windows),
-        &enriched,
-        &outputs,
-    );
-    assert_outputs(kafka, "aggregator", &folded, &outputs[..2]);
-    assert_windows_equal_the_oracle(kafka, &enriched, &windows);
-
-    let config = anomaly_detector::Config::default();
-    let detector =
-        anomaly_detector::domain::detector::Detector::new(config.limits(), &config.runbook.base);
-    let outputs = [&topic::ALERTS, &topic::CRITICAL, &topic::INVALID];
-    let stage = anomaly_detector::stage::AnomalyDetector::new(Arc::new(detector));
-    let alerts = expected(stage, &enriched, &outputs);
-    assert!(alerts.len() > 5, "the faults were found");
-    assert_outputs(kafka, "anomaly-detector", &alerts, &outputs[..2]);
-
-    let rules = health_scorer::Config::default().rules().unwrap();
-    let outputs = [&topic::HEALTH_SCORES, &topic::INVALID];
-    let scores = expected(
-        health_scorer::stage::Scorer::new(Arc::new(rules)),
-        &enriched,
-        &outputs,
-    );
-    assert_outputs(kafka, "health-scorer", &scores, &outputs[..1]);
+    let validated = assert_every_raw_record_has_one_outcome(kafka, &fleet, &raw);
+    let enriched = assert_every_valid_record_is_enriched_once(kafka, &validated);
+    assert_stages_say_what_they_say_undisturbed(kafka, &enriched);
 
     for service in stages {
         assert_eq!(
