@@ -9,7 +9,7 @@ use super::reading::Reading;
 use super::recent::{Level, trend};
 use super::rule::{Rule, RuleDef};
 use super::state::GpuState;
-use super::xid_catalogue::{Class, lookup};
+use super::xid_catalogue::{Class, Remedy, lookup};
 use schema::{Alert, AlertContext, AlertState, Severity, Timestamp};
 
 /// The record that an alert is about.
@@ -98,6 +98,8 @@ fn advice(def: &RuleDef, change: &Change, reading: Option<&Reading<'_>>) -> (Str
             Class::Fatal | Class::Hardware | Class::Application | Class::Notice | Class::NvLink
         )
         && def.rule != Rule::XidAppRepeat
+        // Where the catalogue is silent on a fault, the rule is not.
+        && (xid.remedy != Remedy::Unstated || matches!(xid.class, Class::Notice))
     {
         return (xid.remedy.words().to_owned(), xid.remedy.action().code());
     }

@@ -49,6 +49,17 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// As [`advance`](Self::advance) with [`Origin::DriverLoad`], but what the first value shows counts too: it has
+    /// happened since the driver was loaded, and nobody has told of it yet.
+    pub fn advance_from_load(&mut self, value: Option<u64>) -> Option<Increment> {
+        if value.is_some() {
+            self.0.get_or_insert(0);
+        }
+        self.advance(value, Origin::DriverLoad)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +79,21 @@ mod tests {
             1 => Just(Step::Reset),
             2 => Just(Step::Unread),
         ]
+    }
+
+    #[test]
+    fn from_load_on_the_first_value_counts_once() {
+        let mut counter = Counter::default();
+        assert_eq!(counter.advance_from_load(None), None);
+        let amounts = [Some(2), Some(2), None, Some(3), Some(1)].map(|value| {
+            counter
+                .advance_from_load(value)
+                .map(|increment| (increment.amount, increment.is_reset))
+        });
+        let expected = [(2, false), (0, false), (1, false), (1, true)].map(Some);
+        assert_eq!(amounts[..2], expected[..2]);
+        assert_eq!(amounts[2], None);
+        assert_eq!(amounts[3..], expected[2..]);
     }
 
     proptest! {

@@ -92,6 +92,8 @@ pub struct RuleDef {
     pub condition: &'static str,
     /// What ends it, with the default limits.
     pub clears: &'static str,
+    /// Where condition and limits come from.
+    pub source: &'static str,
     /// What to do.
     pub words: &'static str,
     /// What to do, for NVSentinel.
@@ -236,9 +238,49 @@ mod tests {
             assert_eq!(def.rule as usize, at, "{}", def.id);
             assert!(def.severity <= def.urgent_severity, "{}", def.id);
             assert!(!def.words.is_empty() && !def.condition.is_empty());
+            assert!(!def.clears.is_empty() && !def.source.is_empty());
         }
         let ids: BTreeSet<_> = RULES.iter().map(|def| def.id).collect();
         assert_eq!(ids.len(), Rule::COUNT);
+    }
+
+    /// As the table writes it: in the largest unit in which it is whole, seconds below two minutes.
+    fn written(duration_ms: i64) -> String {
+        let seconds = duration_ms / 1_000;
+        match seconds {
+            0..120 => format!("{seconds} s"),
+            120..3_600 => format!("{} min", seconds / 60),
+            3_600..=86_400 => format!("{} h", seconds / 3_600),
+            _ => format!("{} d", seconds / 86_400),
+        }
+    }
+
+    #[test]
+    fn what_the_table_says_of_holds_and_ends_is_what_the_defaults_are() {
+        let limits = Limits::default();
+        for def in RULES {
+            let timing = def.rule.timing(&limits);
+            let mut told = vec![
+                (def.condition, timing.hold_ms),
+                (def.condition, timing.urgent_hold_ms),
+            ];
+            match timing.clear {
+                Clear::After(after_ms) => told.push((def.clears, after_ms)),
+                Clear::Reset {
+                    after_ms,
+                    without_ms,
+                } => told.extend([(def.clears, after_ms), (def.clears, without_ms)]),
+                Clear::Never => assert!(def.clears.starts_with("never"), "{}", def.id),
+            }
+            for (text, duration_ms) in told {
+                let duration = written(duration_ms);
+                assert!(
+                    duration_ms == 0 || text.contains(&duration),
+                    "{}: \"{text}\" does not say {duration}",
+                    def.id
+                );
+            }
+        }
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub const ECC_DBE: RuleDef = RuleDef {
     severity: Severity::Critical,
     urgent_severity: Severity::Critical,
     is_repair_class: true,
-    condition: "a double-bit error counter rose, or Xid 48, 171, 172",
+    condition: "a double-bit error counter rose, it stands above 0 since driver load at the first reading, or Xid 48, 171, 172",
     clears: "GPU reset and 24 h clean; 7 d clean when no reset was seen",
+    source: "DCGM's health watch fails a volatile double-bit error; Xid catalogue for 48; 24 h: our choice",
     words: "drain the GPU and reset it; run the field diagnostic if no row remap (Xid 63 or 64) came with it",
     action: Action::ComponentReset,
     urgent_action: Action::ComponentReset,
@@ -45,6 +46,7 @@ pub const UNCONTAINED_ECC: RuleDef = RuleDef {
     is_repair_class: true,
     condition: "Xid 95 or 140",
     clears: "GPU reset and 24 h clean; 7 d clean when no reset was seen",
+    source: "Xid catalogue: RESET_GPU; DCGM fails both; 24 h: our choice",
     words: "drain the GPU and reset it: memory of any process on it may be wrong",
     action: Action::ComponentReset,
     urgent_action: Action::ComponentReset,
@@ -61,6 +63,7 @@ pub const CONTAINED_ECC: RuleDef = RuleDef {
     is_repair_class: false,
     condition: "Xid 94",
     clears: "24 h clean",
+    source: "Xid catalogue: RESTART_APP; DCGM warns",
     words: "restart the application that was ended; reset the GPU when convenient",
     action: Action::None,
     urgent_action: Action::None,
@@ -82,6 +85,7 @@ pub const ECC_SBE_STORM: RuleDef = RuleDef {
     is_repair_class: false,
     condition: "1,000 corrected errors an hour for 2 h, 100,000 within an hour, or Xid 92",
     clears: "below 100 an hour for 6 h",
+    source: "between GPU Health Index's 100 an hour and the clouds' lifetime limits; DCGM issue 313 (17,700 a second); Xid 92",
     words: "watch it; schedule a reset and a diagnostic; expect the exporter on this host to become slow",
     action: Action::None,
     urgent_action: Action::None,
@@ -127,9 +131,7 @@ impl EccState {
         let sbe_aggregate = self
             .sbe_aggregate
             .advance(memory.ecc_sbe_aggregate, Origin::Lifetime);
-        let dbe_volatile = self
-            .dbe_volatile
-            .advance(memory.ecc_dbe_volatile, Origin::DriverLoad);
+        let dbe_volatile = self.dbe_volatile.advance_from_load(memory.ecc_dbe_volatile);
         let dbe_aggregate = self
             .dbe_aggregate
             .advance(memory.ecc_dbe_aggregate, Origin::Lifetime);

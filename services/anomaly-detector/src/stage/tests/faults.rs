@@ -65,13 +65,32 @@ fn a_double_bit_error_is_critical_at_once_and_ends_a_clean_day_after_the_reset()
 
 #[test]
 fn a_double_bit_error_after_a_reset_is_counted() {
-    let mut gpu = Gpu::new(1).with("memory.ecc_dbe_volatile", 3);
+    let mut gpu = Gpu::new(1);
     let mut script = Script::new();
     script.steady(&gpu, 0, MINUTE);
     gpu.reset(MINUTE).set("memory.ecc_dbe_volatile", 2);
     script.steady(&gpu, MINUTE, HOUR);
     assert_eq!(script.told(), [fired(MINUTE, "ecc_dbe", Critical)]);
     assert_eq!(script.alerts()[0].count, 2);
+}
+
+#[test]
+fn double_bit_errors_since_driver_load_are_a_fault_also_when_they_came_before_the_first_reading() {
+    let mut gpu = Gpu::new(1)
+        .with("memory.ecc_dbe_volatile", 4)
+        .with("memory.ecc_dbe_aggregate", 9);
+    let mut script = Script::new();
+    script.steady(&gpu, 0, HOUR);
+    gpu.reset(HOUR);
+    script.steady(&gpu, HOUR, HOUR + DAY + MINUTE);
+    let told = script.told();
+    assert_eq!(told[0], fired(0, "ecc_dbe", Critical));
+    assert_eq!(
+        told.last(),
+        Some(&resolved(HOUR + DAY, "ecc_dbe", Critical))
+    );
+    let first = &script.alerts()[0];
+    assert_eq!((first.count, first.current_value), (4, Some(4.0)));
 }
 
 #[test]
@@ -115,7 +134,7 @@ fn each_hardware_xid_has_its_rule_and_its_action() {
         (121, "xid_hardware", Warning, "NONE"),
         (140, "uncontained_ecc", Critical, "COMPONENT_RESET"),
         (149, "nvlink_errors", Warning, "CONTACT_SUPPORT"),
-        (167, "xid_fatal", Critical, "NONE"),
+        (167, "xid_fatal", Critical, "COMPONENT_RESET"),
         (63, "xid_notice", schema::Severity::Info, "NONE"),
         (500, "xid_notice", schema::Severity::Info, "NONE"),
     ] {

@@ -15,19 +15,20 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Two GPUs of one host: one is throttled by heat, has a double-bit error and falls off the bus; the other has an
-/// application's Xid and little margin.
+/// application's Xid and ever less margin.
 fn story() -> Script {
     let (mut a, mut b) = (Gpu::new(1), Gpu::new(2));
     let mut script = Script::new();
     for at_s in (0..260).step_by(10) {
+        if at_s >= 50 {
+            let warmer = (at_s - 50) as f64 * 0.025;
+            b.set("health.temp_limit_margin_c", 2.0 - warmer)
+                .set("health.gpu_temp_c", 85.0 + warmer);
+        }
         match at_s {
             30 => {
                 a.set("health.throttle_reasons", 0x48);
                 b.set("errors.last_xid", 31);
-            }
-            50 => {
-                b.set("health.temp_limit_margin_c", 1.5)
-                    .set("health.gpu_temp_c", 86);
             }
             60 => {
                 a.set("health.throttle_reasons", 0)
