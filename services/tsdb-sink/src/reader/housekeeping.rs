@@ -149,6 +149,7 @@ impl Reader {
             let ends = self
                 .consumer
                 .fetch_watermarks(topic, place.partition, QUERY_TIMEOUT);
+            self.ends_from += 1;
             let Ok((low, high)) = ends else {
                 return;
             };
@@ -156,7 +157,6 @@ impl Reader {
                 let lag = high - next.unwrap_or(low).max(low);
                 metrics::lag(topic, place.partition, lag.max(0));
             }
-            self.ends_from += 1;
         }
     }
 }

@@ -116,6 +116,7 @@ fn tables_of_another_kind_are_refused_and_an_older_version_of_ours_gets_its_colu
     );
 }
 
+/// What retention does.
 fn delete_records(topics: &Topics, partition: i32, before: i64) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", &topics.kafka)
@@ -162,5 +163,45 @@ fn records_that_retention_took_before_they_were_stored_stop_their_partition_unti
     let service = Service::start(&topics, database.url(), &skip);
     testbed::wait_until(DEADLINE, "what is left", || stored() == "16");
     service.wait_ready();
+    assert_eq!(service.terminate().0, 0);
+}
+
+#[test]
+fn records_that_retention_takes_while_the_database_is_away_are_missed_not_jumped_over() {
+    let (topics, postgres) = (Topics::create(), Postgres::start());
+    let extra = [
+        ("TSDB_SINK__SINK__MAX_RECORDS", "100"),
+        ("TSDB_SINK__SINK__FETCH_QUEUE_KIB", "256"),
+        ("TSDB_SINK__SINK__WRITERS", "1"),
+    ];
+    let service = Service::start(&topics, postgres.url(), &extra);
+    let base = now_ms() - 3_600_000;
+    let readings =
+        |range: std::ops::Range<usize>| range.map(move |n| reading(n % 9, n, base).partition(2));
+    topics.produce(&topics.enriched, readings(0..10));
+    service.wait_metric("tsdb_sink_rows_total", |n| n > 9.5);
+    postgres.stop();
+    topics.produce(&topics.enriched, readings(10..20_000));
+    service.wait_metric("tsdb_sink_lag_records", |n| n > 19_000.0);
+    delete_records(&topics, 2, 19_000);
+    postgres.restart();
+    // What was read before stays whole; what follows is not stored, since something is missing in between.
+    service.wait_unready("1 partitions are stopped");
+    let stored = || -> usize {
+        postgres
+            .sql("SELECT count(*) FROM gpu_metrics")
+            .parse()
+            .unwrap()
+    };
+    let next = postgres.sql(&format!(
+        "SELECT next_offset FROM sink_offsets WHERE partition = 2 AND topic = '{}'",
+        topics.enriched
+    ));
+    assert_eq!(next, stored().to_string());
+    assert!(stored() < 19_000);
+    assert_eq!(
+        service.said("records were removed before they were stored"),
+        1
+    );
     assert_eq!(service.terminate().0, 0);
 }
