@@ -12,6 +12,7 @@ mod producer;
 mod reader;
 mod recovery;
 mod restore;
+mod takeover;
 mod worker;
 
 use crate::config::InvalidConfig;
@@ -434,13 +435,21 @@ impl Settings {
         )
     }
 
+    /// What a committed offset says about its committer.
+    fn committer(&self) -> String {
+        takeover::committer(&self.transactional_id(), &self.client_id("consumer"))
+    }
+
     fn transactional_id(&self) -> String {
         format!("{}-{}", self.group, self.instance())
     }
 
+    fn client_id(&self, role: &str) -> String {
+        format!("{}-{}-{role}", self.service, self.instance())
+    }
+
     fn client(&self, role: &str) -> ClientConfig {
-        self.kafka
-            .client(&format!("{}-{}-{role}", self.service, self.instance()))
+        self.kafka.client(&self.client_id(role))
     }
 
     fn consumer(&self) -> ClientConfig {

@@ -4,6 +4,7 @@ use super::Settings;
 use super::producer::Producer;
 use super::reader::Reader;
 use super::recovery::Recovery;
+use super::takeover;
 use super::worker::Group;
 use crate::Error;
 use crate::stage::{Changelog, HeaderSource, Headers, Outbox, Record, Stage, Task};
@@ -133,6 +134,9 @@ impl<S: Stage> Core<S> {
             if let Some(table) = &mut self.table {
                 table.ask(number % self.settings.table_partitions);
             }
+        }
+        if list.count() > 0 {
+            takeover::begin(&self.settings, numbers(list));
         }
         counter!("chassis_rebalances_total", "kind" => "assigned").increment(1);
         self.meters.assigned.set(self.partitions.len() as f64);
@@ -309,6 +313,7 @@ impl<S: Stage> Core<S> {
         }
         let started = Instant::now();
         self.flush_changes()?;
+        let committer = self.settings.committer();
         let mut offsets = TopicPartitionList::new();
         for (number, partition) in self
             .partitions
@@ -316,13 +321,11 @@ impl<S: Stage> Core<S> {
             .filter(|(_, partition)| partition.dirty)
         {
             if let Some(next) = partition.next {
-                offsets
-                    .add_partition_offset(
-                        &self.settings.topology.input,
-                        *number,
-                        Offset::Offset(next),
-                    )
+                let mut element = offsets.add_partition(&self.settings.topology.input, *number);
+                element
+                    .set_offset(Offset::Offset(next))
                     .map_err(|error| Recovery::Stop(Error::internal(format!("offset: {error}"))))?;
+                element.set_metadata(&committer);
             }
         }
         // Read live, never kept: it is right only because staged work of partitions we do not own can't exist here.

@@ -92,6 +92,31 @@ fn a_successor_with_the_same_instance_id_aborts_what_was_left_open_at_once() {
 }
 
 #[test]
+fn a_new_owner_aborts_what_a_dead_member_left_open_without_waiting_for_its_timeout() {
+    let kafka = testbed::kafka();
+    let topics = Topics::create(&kafka);
+    produce(&kafka, &topics.input, KEYS, 30_000);
+    let long = [
+        ("COUNTER__COUNTER__WORK_US", "200"),
+        ("COUNTER__PIPELINE__TRANSACTION_TIMEOUT_MS", "120000"),
+        // So that it dies with a transaction open.
+        ("COUNTER__PIPELINE__COMMIT_INTERVAL_MS", "1000"),
+    ];
+    let mut dead = Counter::start(&kafka, &topics, "a", &long);
+    wait_consumed(&dead, 1_000);
+    let heir = Counter::start(&kafka, &topics, "b", &long);
+    wait_consumed(&heir, 1_000);
+    dead.kill();
+    testbed::wait_until(Duration::from_secs(30), "the dead to be fenced", || {
+        heir.log().contains("its member is gone")
+    });
+    // With the transaction's own timeout of 120 s in the way, this deadline could not be met.
+    let deadline = Duration::from_secs(60);
+    testbed::consume_committed(&kafka, &topics.output, 30_000, deadline);
+    assert_exactly_once(&kafka, &topics, KEYS, 30_000);
+}
+
+#[test]
 fn a_rebalance_between_two_members_moves_partitions_without_loss_or_repeat() {
     let kafka = testbed::kafka();
     let topics = Topics::create(&kafka);
