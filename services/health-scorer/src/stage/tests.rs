@@ -157,6 +157,32 @@ fn only_a_gpu_whose_host_lives_is_blamed_for_its_silence() {
 }
 
 #[test]
+fn a_gpu_whose_readings_come_late_is_there() {
+    let mut log = Log::default();
+    let late =
+        |at_ms, behind_ms| record(H100, "node-1", &healthy(), at_ms - behind_ms, at_ms, None);
+    for step in 0..180 {
+        let at_ms = START_MS + step * 10_000;
+        // a always comes 50 minutes late, in order. b is in time but for ten minutes, in which it repeats what is long
+        // past: out of order. Both arrive, and c of the same host shows that time goes on.
+        let b_is_behind_ms = if (60..120).contains(&step) {
+            3_000_000
+        } else {
+            0
+        };
+        log.push(Some(b"GPU-a"), Some(late(at_ms, 3_000_000)));
+        log.push(Some(b"GPU-b"), Some(late(at_ms + 1, b_is_behind_ms)));
+        log.reading("GPU-c", "node-1", at_ms + 2, &healthy());
+    }
+    let emitted = driver().run(&log.0);
+    assert!(!emitted.is_empty());
+    for score in scores(&emitted) {
+        assert_eq!(score.state, HealthState::Ok, "{score:?}");
+        assert_eq!(score.contributing_factors, [""; 0], "{score:?}");
+    }
+}
+
+#[test]
 fn after_an_outage_of_the_pipeline_no_gpu_is_lost() {
     let mut log = Log::default();
     let gpus: Vec<_> = (0..20).map(|n| format!("GPU-{n:02}")).collect();
