@@ -25,11 +25,9 @@ pub(crate) fn of_transaction(what: &str, error: &KafkaError) -> Recovery {
                 return Recovery::Stop(stop);
             }
             if inner.is_fatal() {
-                let fenced = matches!(
-                    inner.code(),
-                    Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch
-                );
-                Recovery::Rebuild { fenced }
+                Recovery::Rebuild {
+                    fenced: is_fencing(inner.code()),
+                }
             } else if inner.txn_requires_abort() {
                 Recovery::Abort
             } else if inner.is_retriable() {
@@ -45,6 +43,14 @@ pub(crate) fn of_transaction(what: &str, error: &KafkaError) -> Recovery {
     }
 }
 
+/// Does a fatal error with this code say that a newer producer has the transactional id?
+pub(crate) fn is_fencing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch
+    )
+}
+
 /// The recovery that a refused `send` demands: an abort, always, since librdkafka would commit the rest of the
 /// transaction without a complaint.
 pub(crate) fn of_send(topic: &str, error: &KafkaError) -> Recovery {
@@ -56,8 +62,8 @@ pub(crate) fn of_send(topic: &str, error: &KafkaError) -> Recovery {
             &code.to_string(),
         ) {
             Some(stop) => Recovery::Stop(stop),
-            None if code == Code::Fatal || code == Code::Fenced => Recovery::Rebuild {
-                fenced: code == Code::Fenced,
+            None if code == Code::Fatal || is_fencing(code) => Recovery::Rebuild {
+                fenced: is_fencing(code),
             },
             None if code == Code::MessageSizeTooLarge => Recovery::Stop(Error::data(format!(
                 "a record for topic {topic} is larger than message.max.bytes; the stage must bound what it emits"
