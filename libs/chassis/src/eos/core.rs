@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -57,6 +58,8 @@ pub(super) struct Core<S: Stage> {
     pub(super) changelog: Option<Reader>,
     pub(super) table: Option<Reader>,
     pub(super) outbox: Outbox,
+    /// Where what is in the outbox came from; empty when no record caused it.
+    pub(super) source: String,
     pub(super) changes: Changelog,
     pub(super) settings: Arc<Settings>,
     /// Retained partitions must go back to their committed offsets before the next record.
@@ -240,6 +243,12 @@ impl<S: Stage> Core<S> {
         partition.dirty = true;
         partition.last_record = self.now;
         self.in_transaction += 1;
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        self.source.clear();
+        // Writing to a string does not fail.
+        write!(self.source, "{}/{number}/{offset}", message.topic()).unwrap_or_default();
         self.send_staged()
     }
 
@@ -271,6 +280,8 @@ impl<S: Stage> Core<S> {
         }
         partition.next = Some(next);
         partition.dirty = true;
+        // No record caused it.
+        self.source.clear();
         self.send_staged()
     }
 
@@ -293,9 +304,10 @@ impl<S: Stage> Core<S> {
         let mut result = Ok(());
         for staged in self.outbox.staged() {
             let topic = &self.settings.topology.outputs[staged.output.0];
+            let source = (!self.source.is_empty()).then_some(self.source.as_str());
             result = self
                 .producer
-                .send(topic, staged.partition, staged.key, staged.value);
+                .send(topic, staged.partition, staged.key, staged.value, source);
             if result.is_err() {
                 break;
             }
@@ -367,7 +379,7 @@ impl<S: Stage> Core<S> {
             self.changes.clear();
             partition.task.flush(&mut self.changes);
             for (key, value) in self.changes.staged() {
-                self.producer.send(topic, *number, Some(key), value)?;
+                self.producer.send(topic, *number, Some(key), value, None)?;
                 self.meters.changelog.increment(1);
             }
         }

@@ -13,6 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -27,6 +28,9 @@ use tracing::{debug, info, warn};
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before a refused call is made again.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The header of an output record that names the input record that caused it: `docs/spec/lineage.md`.
+const SOURCE_HEADER: &str = "source";
 
 /// What the client's background threads noticed.
 #[derive(Clone, Debug, Default)]
@@ -209,13 +213,14 @@ impl Producer {
         }
     }
 
-    /// Queues one record of the open transaction.
+    /// Queues one record of the open transaction, with where it came from.
     pub(super) fn send(
         &mut self,
         topic: &str,
         partition: i32,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
+        source: Option<&str>,
     ) -> Result<(), Recovery> {
         let Some(native) = &self.native else {
             return Err(Recovery::Rebuild { fenced: false });
@@ -226,6 +231,13 @@ impl Producer {
         }
         if let Some(value) = value {
             record = record.payload(value);
+        }
+        if let Some(source) = source {
+            let header = Header {
+                key: SOURCE_HEADER,
+                value: Some(source),
+            };
+            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(header));
         }
         let mut give_up: Option<Instant> = None;
         loop {
@@ -246,7 +258,13 @@ impl Producer {
                 }
                 other => {
                     warn!(topic, partition, %error, "record refused; the transaction is aborted");
-                    return Err(other);
+                    // A refusal only says that the client is dead; the client itself says of what.
+                    return Err(match (other, native.client().fatal_error()) {
+                        (Recovery::Rebuild { .. }, Some((code, _))) => Recovery::Rebuild {
+                            fenced: recovery::is_fencing(code),
+                        },
+                        (other, _) => other,
+                    });
                 }
             }
         }

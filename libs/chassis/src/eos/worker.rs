@@ -131,6 +131,7 @@ impl<S: Stage> Worker<S> {
             changelog: reader(&settings.topology.changelog)?,
             table: reader(&settings.topology.table)?,
             outbox: Outbox::new(settings.output_partitions.clone()),
+            source: String::new(),
             changes: Changelog::default(),
             rewind: false,
             in_doubt: false,

@@ -1,6 +1,6 @@
 //! The example service as a process, and what its outputs must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -171,6 +171,7 @@ fn example(name: &str) -> PathBuf {
 pub(crate) fn assert_exactly_once(kafka: &str, topics: &Topics, keys: u32, n: u32) {
     let expected = usize::try_from(n).unwrap();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut sources: BTreeSet<Vec<u8>> = BTreeSet::new();
     let records =
         testbed::consume_committed(kafka, &topics.output, expected, Duration::from_secs(90));
     for record in &records {
@@ -185,6 +186,18 @@ pub(crate) fn assert_exactly_once(kafka: &str, topics: &Topics, keys: u32, n: u3
             record.offset
         );
         *last = count;
+        let source = record
+            .headers
+            .iter()
+            .find(|(name, _)| name == "source")
+            .and_then(|(_, value)| value.clone())
+            .unwrap();
+        assert!(
+            source.starts_with(format!("{}/{}/", topics.input, record.partition).as_bytes()),
+            "{}",
+            String::from_utf8_lossy(&source)
+        );
+        assert!(sources.insert(source), "a source comes twice");
     }
     assert_eq!(records.len(), expected);
     assert_eq!(counts.len(), usize::try_from(keys.min(n)).unwrap());
