@@ -26,6 +26,26 @@ pub struct BrokerBuilder {
     users: Vec<(String, String)>,
     port: Option<u16>,
     advertised: Option<u16>,
+    ways: Vec<Way>,
+    full_size: bool,
+    pub(crate) node: Option<Node>,
+}
+
+/// A further listener: where the broker listens, and which port it tells the clients that come this way.
+#[derive(Clone, Debug)]
+struct Way {
+    port: u16,
+    advertised: u16,
+}
+
+/// What a broker of a cluster must know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) id: usize,
+    pub(crate) cluster: String,
+    pub(crate) controller: u16,
+    /// `controller.quorum.voters`.
+    pub(crate) voters: String,
 }
 
 impl Broker {
@@ -113,8 +133,22 @@ impl Broker {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        let path = self.guard.folder().join("kafka.log");
+        let path = self.log_path();
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Where it logs.
+    pub fn log_path(&self) -> PathBuf {
+        self.guard.folder().join("kafka.log")
+    }
+
+    pub(crate) fn new(guard: Guard, options: BrokerBuilder, port: u16) -> Self {
+        Self {
+            guard,
+            options,
+            port,
+            bootstrap: format!("127.0.0.1:{port}"),
+        }
     }
 
     fn pidfile(&self) -> PathBuf {
@@ -169,8 +203,38 @@ impl BrokerBuilder {
         (self.start(), proxy)
     }
 
-    fn launch(&self, guard: &Guard, port: u16) -> Result<(), String> {
-        let mut arguments = vec!["kafka-start".to_owned(), "--small".to_owned()];
+    /// Starts it with further ways in, each through a proxy of its own: whoever begins at one of these proxies is told of no
+    /// other way, so that the network can be bad for some clients and good for the rest.
+    pub fn start_with_ways(mut self, count: usize) -> (Broker, Vec<Proxy>) {
+        let proxies = (0..count)
+            .map(|_| {
+                let port = free_port();
+                let proxy = Proxy::in_front_of(port);
+                self.ways.push(Way {
+                    port,
+                    advertised: proxy.port(),
+                });
+                proxy
+            })
+            .collect();
+        (self.start(), proxies)
+    }
+
+    /// With the memory and the compiler of `make up`, for load; otherwise it is as small as tests need it.
+    #[must_use]
+    pub fn full_size(mut self) -> Self {
+        self.full_size = true;
+        self
+    }
+
+    pub(crate) fn launch(&self, guard: &Guard, port: u16) -> Result<(), String> {
+        let mut arguments = vec!["kafka-start".to_owned()];
+        if !self.full_size {
+            arguments.push("--small".to_owned());
+        }
+        for (key, value) in self.topology(guard, port) {
+            arguments.extend(["--property".to_owned(), format!("{key}={value}")]);
+        }
         for (name, password) in &self.users {
             arguments.extend(["--user".to_owned(), format!("{name}={password}")]);
         }
@@ -183,4 +247,64 @@ impl BrokerBuilder {
         arguments.extend([guard.folder().display().to_string(), port.to_string()]);
         stack(&arguments).map(drop)
     }
+
+    /// The settings that further listeners and further nodes need.
+    fn topology(&self, guard: &Guard, port: u16) -> Vec<(&'static str, String)> {
+        if self.ways.is_empty() && self.node.is_none() {
+            return Vec::new();
+        }
+        let controller = kept_port(
+            guard,
+            "controller",
+            self.node.as_ref().map(|n| n.controller),
+        );
+        let internal = kept_port(guard, "internal", None);
+        let advertised = self.advertised.unwrap_or(port);
+        // Name, port, and the port that clients are told; nobody is told of the controller.
+        let mut all = vec![
+            ("CLIENT".to_owned(), port, Some(advertised)),
+            ("INTERNAL".to_owned(), internal, Some(internal)),
+            ("CONTROLLER".to_owned(), controller, None),
+        ];
+        all.extend((0..).zip(&self.ways).map(|(number, way): (usize, _)| {
+            (format!("WAY{number}"), way.port, Some(way.advertised))
+        }));
+        let listed = |entries: Vec<String>| entries.join(",");
+        let listeners = all
+            .iter()
+            .map(|(name, port, _)| format!("{name}://127.0.0.1:{port}"));
+        let told = all
+            .iter()
+            .filter_map(|(name, _, told)| Some(format!("{name}://127.0.0.1:{}", (*told)?)));
+        let protocols = all.iter().map(|(name, ..)| format!("{name}:PLAINTEXT"));
+        let mut settings = vec![
+            ("listeners", listed(listeners.collect())),
+            ("advertised.listeners", listed(told.collect())),
+            (
+                "listener.security.protocol.map",
+                listed(protocols.collect()),
+            ),
+        ];
+        if let Some(node) = &self.node {
+            settings.extend([
+                ("node.id", node.id.to_string()),
+                ("controller.quorum.voters", node.voters.clone()),
+            ]);
+        }
+        settings
+    }
+}
+
+/// A port that `stack.sh` finds in the broker's folder, where it would choose one itself: chosen once, since a restarted
+/// broker must find its own controller again.
+fn kept_port(guard: &Guard, name: &str, wanted: Option<u16>) -> u16 {
+    let path = guard.folder().join(format!("{name}.port"));
+    let kept = std::fs::read_to_string(&path).ok();
+    if let Some(port) = kept.and_then(|text| text.trim().parse().ok()) {
+        return port;
+    }
+    let port = wanted.unwrap_or_else(free_port);
+    std::fs::write(&path, port.to_string())
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    port
 }

@@ -6,7 +6,7 @@
 //!   one that `GHM_TEST_KAFKA` and `GHM_TEST_POSTGRES` name (`make test` sets them), else one is started for this process. Tests run side
 //!   by side on it: every topic and database has a name of its own.
 //! - **A private one**, for tests that stop it, kill it or configure it: [`Broker`], [`Postgres`], with a [`Proxy`] in front if the
-//!   network shall misbehave.
+//!   network shall misbehave, or a [`Cluster`] of three brokers that can lose one.
 //!
 //! Whatever was started ends with the process that started it, however that ends: a guard waits on a pipe whose other end
 //! the test process holds.
@@ -21,6 +21,7 @@
 
 mod acl;
 mod broker;
+mod cluster;
 mod guard;
 mod port;
 mod postgres;
@@ -35,10 +36,13 @@ mod wait;
 
 pub use acl::{Operation, Resource};
 pub use broker::{Broker, BrokerBuilder};
+pub use cluster::Cluster;
 pub use port::free_port;
-pub use postgres::{Database, Postgres, PostgresBuilder};
+pub use postgres::{Database, Postgres, PostgresBuilder, try_sql};
 pub use proxy::{Hold, Proxy, api};
-pub use records::{NewRecord, OwnedRecord, consume_committed, produce, read_committed};
+pub use records::{
+    NewRecord, OwnedRecord, consume_committed, produce, read_committed, read_committed_from,
+};
 pub use shared::{database, kafka, postgres, topic, topic_with};
 pub use topic::{add_partitions, create_topic, delete_topic};
 pub use unique::unique;

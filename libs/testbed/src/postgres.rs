@@ -81,8 +81,13 @@ impl Postgres {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        let path = self.guard.folder().join("postgres.log");
+        let path = self.log_path();
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Where it logs.
+    pub fn log_path(&self) -> PathBuf {
+        self.guard.folder().join("postgres.log")
     }
 
     fn pidfile(&self) -> PathBuf {
@@ -157,7 +162,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let outcome = try_psql(
+        let outcome = try_sql(
             &self.server,
             &format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name),
         );
@@ -172,10 +177,14 @@ impl Drop for Database {
 
 /// Runs SQL by the program psql, which comes with the server: whoever needs a broker only builds no database driver.
 pub(crate) fn psql(url: &str, sql: &str) -> String {
-    try_psql(url, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    try_sql(url, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-fn try_psql(url: &str, sql: &str) -> Result<String, String> {
+/// Runs SQL on a server that may be away: the rows, one a line, with `|` between columns.
+///
+/// # Errors
+/// What the server or the program psql said.
+pub fn try_sql(url: &str, sql: &str) -> Result<String, String> {
     let beside_server =
         std::env::var("GHM_TEST_POSTGRES_BIN").map(|bin| Path::new(&bin).join("psql"));
     let program = beside_server

@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -172,8 +172,31 @@ pub fn read_committed(
     count: usize,
     deadline: Duration,
 ) -> Vec<OwnedRecord> {
-    let started = Instant::now();
-    let consumer: BaseConsumer = client
+    let consumer = reader(client);
+    let all = partitions(&consumer, topic);
+    assert!(all > 0, "there is no topic {topic}");
+    let from: BTreeMap<i32, i64> = (0..all).map(|partition| (partition, 0)).collect();
+    read(&consumer, topic, &from, count, deadline)
+}
+
+/// Reads some partitions of a topic, each from an offset (or from the oldest record after it), to their ends as a
+/// `read_committed` consumer. In order of partition and offset. For topics that are too large to be held whole.
+///
+/// # Panics
+/// If they are not read within `deadline`.
+pub fn read_committed_from(
+    bootstrap: &str,
+    topic: &str,
+    from: &BTreeMap<i32, i64>,
+    deadline: Duration,
+) -> Vec<OwnedRecord> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    read(&reader(&config), topic, from, 0, deadline)
+}
+
+fn reader(client: &ClientConfig) -> BaseConsumer {
+    client
         .clone()
         .set("group.id", "testbed-reads-without-committing")
         .set("enable.auto.commit", "false")
@@ -181,20 +204,33 @@ pub fn read_committed(
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .set("receive.message.max.bytes", "100000000")
+        .set("auto.offset.reset", "earliest")
         .create()
-        .expect("a Kafka consumer");
-    let all = partitions(&consumer, topic);
-    assert!(all > 0, "there is no topic {topic}");
+        .expect("a Kafka consumer")
+}
+
+fn read(
+    consumer: &BaseConsumer,
+    topic: &str,
+    from: &BTreeMap<i32, i64>,
+    count: usize,
+    deadline: Duration,
+) -> Vec<OwnedRecord> {
+    let started = Instant::now();
     let mut assignment = TopicPartitionList::new();
-    for partition in 0..all {
+    for (partition, offset) in from {
+        let offset = match offset {
+            0 => Offset::Beginning,
+            offset => Offset::Offset(*offset),
+        };
         assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
+            .add_partition_offset(topic, *partition, offset)
             .expect("an assignment");
     }
     consumer.assign(&assignment).expect("an assignment");
 
     let mut records = Vec::new();
-    let mut unread: BTreeSet<i32> = (0..all).collect();
+    let mut unread: BTreeSet<i32> = from.keys().copied().collect();
     while records.len() < count || !unread.is_empty() {
         match consumer.poll(POLL) {
             Some(Ok(message)) => {

@@ -9,7 +9,18 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Creates a topic with log-append time, and waits until clients see all its partitions.
 pub fn create_topic(bootstrap: &str, name: &str, partitions: i32, config: &[(&str, &str)]) {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    create_replicated_topic(bootstrap, name, partitions, 1, config);
+}
+
+/// [`create_topic`] with more than one replica.
+pub(crate) fn create_replicated_topic(
+    bootstrap: &str,
+    name: &str,
+    partitions: i32,
+    replicas: i32,
+    config: &[(&str, &str)],
+) {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     if !config
         .iter()
         .any(|(key, _)| *key == "message.timestamp.type")
@@ -56,6 +67,20 @@ pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
     found.map_or(0, |found| {
         i32::try_from(found.partitions().len()).expect("a number of partitions")
     })
+}
+
+/// Are all replicas of all its partitions in sync?
+pub(crate) fn in_sync(bootstrap: &str, topic: &str) -> bool {
+    let consumer: BaseConsumer = client(bootstrap).create().expect("a Kafka client");
+    consumer
+        .fetch_metadata(Some(topic), TIMEOUT)
+        .is_ok_and(|metadata| {
+            metadata
+                .topics()
+                .iter()
+                .flat_map(rdkafka::metadata::MetadataTopic::partitions)
+                .all(|partition| partition.isr().len() == partition.replicas().len())
+        })
 }
 
 fn await_partitions(bootstrap: &str, name: &str, count: i32) {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proxy;

@@ -134,3 +134,23 @@ fn client(broker: &Broker) -> BaseConsumer {
         .create()
         .unwrap()
 }
+
+#[test]
+fn a_client_that_comes_one_way_knows_no_other() {
+    let (broker, ways) = Broker::builder().start_with_ways(2);
+    let topic = broker.topic("ways", 1);
+    let begin = |way: &Proxy| format!("127.0.0.1:{}", way.port());
+    produce(&begin(&ways[0]), &topic, [NewRecord::new("k", "v")]);
+    assert_eq!(ways[0].requests(api::PRODUCE), 1);
+    assert_eq!(ways[1].requests(api::PRODUCE), 0);
+    ways[0].cut();
+    produce(&begin(&ways[1]), &topic, [NewRecord::new("k", "v")]);
+    // After a restart it listens where it did.
+    broker.stop();
+    broker.restart();
+    produce(&begin(&ways[1]), &topic, [NewRecord::new("k", "v")]);
+    assert_eq!(
+        consume_committed(broker.bootstrap(), &topic, 3, DEADLINE).len(),
+        3
+    );
+}
