@@ -1,9 +1,16 @@
 //! Starts the real binaries of the fleet on a real broker and a real database, kills them, and waits for what they make.
+//!
+//! And holds what they made against what they should have: [`conservation`] counts outcomes, [`undisturbed`] computes the
+//! same in memory, [`stored`] looks at the database.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test that can't get what it needs ends here and says why"
 )]
+
+pub mod conservation;
+pub mod stored;
+pub mod undisturbed;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

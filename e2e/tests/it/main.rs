@@ -8,5 +8,4 @@
 mod manifests;
 mod pipeline;
 mod spec;
-mod stored;
 mod tidy;

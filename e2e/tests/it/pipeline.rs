@@ -1,17 +1,14 @@
 //! A known input through the whole fleet, with kill -9 of every service on the way: each raw record comes out exactly
 //! once, and every output equals an independent computation.
 
-use crate::stored;
 use aggregator::oracle;
-use chassis::Stage;
-use chassis::testing::{Input, StageDriver};
-use e2e::{Fleet, binary, http_get, http_post};
+use e2e::conservation::{self, ENRICHMENT, VALIDATION, conserve};
+use e2e::undisturbed::{self, Extent, Values};
+use e2e::{Fleet, binary, http_get, http_post, stored};
 use fleet_sim::{FaultPlan, Fleet as Simulation, FleetConfig};
-use schema::{DeadLetter, OriginalEncoding, Timestamp, WindowAggregate, WindowSize, topic};
-use serde_json::Value;
+use schema::{Timestamp, WindowAggregate, WindowSize, topic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 use testbed::{Broker, NewRecord, OwnedRecord};
 
@@ -34,12 +31,10 @@ fn simulation() -> Simulation {
     Simulation::new(config).unwrap()
 }
 
-/// Writes the whole input to the raw topic, as if it had been appended when it was measured. The values, sorted.
-fn fill(kafka: &str) -> Vec<Vec<u8>> {
+/// Writes the whole input to the raw topic, as if it had been appended when it was measured, and reads it.
+fn fill(kafka: &str) -> Vec<OwnedRecord> {
     let mut records = Vec::new();
-    let mut values = Vec::new();
     let mut push = |record: fleet_sim::Record<'_>| {
-        values.push(record.value.to_vec());
         records.push(
             NewRecord::new(record.key, record.value)
                 .partition(schema::partition_for(record.key, topic::RAW.partitions))
@@ -52,9 +47,9 @@ fn fill(kafka: &str) -> Vec<Vec<u8>> {
     let mut simulation = simulation();
     simulation.run(&mut push);
     simulation.finish(&mut push);
+    let sent = records.len();
     testbed::produce(kafka, topic::RAW.name, records);
-    values.sort();
-    values
+    testbed::consume_committed(kafka, topic::RAW.name, sent, PATIENCE)
 }
 
 fn read(kafka: &str, topic: &str) -> Vec<OwnedRecord> {
@@ -66,168 +61,22 @@ fn keyed(records: &[OwnedRecord]) -> impl Iterator<Item = &OwnedRecord> {
     records.iter().filter(|record| record.key.is_some())
 }
 
-/// What the validator made of each raw record: the value that it let through, or the original of its dead letter.
-fn outcomes(validated: &[OwnedRecord], invalid: &[OwnedRecord]) -> Vec<Vec<u8>> {
-    let mut values: Vec<Vec<u8>> = keyed(validated)
-        .map(|record| {
-            let value = record.value.as_deref().unwrap();
-            let text = std::str::from_utf8(value).unwrap();
-            let at = text.rfind(",\"validation_timestamp\":").unwrap();
-            let mut original = value[..at].to_vec();
-            original.push(b'}');
-            original
-        })
-        .collect();
-    for record in invalid {
-        let letter: DeadLetter = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
-        if letter.source.topic == topic::RAW.name {
-            assert!(!letter.original_truncated);
-            values.push(match letter.original_encoding {
-                OriginalEncoding::Utf8 => letter.original.into_bytes(),
-                OriginalEncoding::Base64 => decode_base64(&letter.original),
-            });
-        }
-    }
-    values.sort();
-    values
-}
-
-/// Every outcome is a raw record's bytes. The one thing that the validator writes anew is a blank sentinel, as null, and
-/// then the record says so; those are matched by who took them when.
-fn assert_same_records(raw: &[Vec<u8>], outcomes: &[Vec<u8>]) {
-    let count = |values: &[Vec<u8>]| {
-        values
-            .iter()
-            .fold(BTreeMap::<Vec<u8>, i64>::new(), |mut counts, value| {
-                *counts.entry(value.clone()).or_default() += 1;
-                counts
-            })
-    };
-    let (raw, outcomes) = (count(raw), count(outcomes));
-    let only_in = |these: &BTreeMap<Vec<u8>, i64>, those: &BTreeMap<Vec<u8>, i64>| {
-        let mut ids = Vec::new();
-        for (value, n) in these {
-            for _ in those.get(value).copied().unwrap_or(0)..*n {
-                let text = String::from_utf8_lossy(value).into_owned();
-                let json: Value =
-                    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-                ids.push((
-                    json["gpu"]["gpu_uuid"].to_string(),
-                    json["collector"].to_string(),
-                    json["timestamp"].to_string(),
-                ));
-            }
-        }
-        ids.sort();
-        ids
-    };
-    let rewritten = only_in(&outcomes, &raw);
-    assert_eq!(rewritten, only_in(&raw, &outcomes));
-    for value in raw.keys().filter(|value| !outcomes.contains_key(*value)) {
-        let text = String::from_utf8_lossy(value);
-        assert!(
-            text.contains("9223372036854775")
-                || text.contains("21474836")
-                || text.contains("14073748835532")
-                || text.contains("<<<"),
-            "{text}"
-        );
-    }
-    assert!(!rewritten.is_empty(), "the input held blank sentinels");
-}
-
-fn decode_base64(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let mut out = Vec::new();
-    for chunk in text.trim_end_matches('=').as_bytes().chunks(4) {
-        let bits = chunk
-            .iter()
-            .fold(0_u32, |bits, byte| bits << 6 | u32::from(digit(*byte)));
-        let bytes = (bits << (6 * (4 - chunk.len()))).to_be_bytes();
-        out.extend_from_slice(&bytes[1..chunk.len()]);
-    }
-    out
-}
-
-/// The values that each key gets on each output topic, in order, when `stage` processes `inputs` undisturbed.
-fn expected<S: Stage>(
-    stage: S,
-    inputs: &[OwnedRecord],
-    outputs: &[&topic::Topic],
-) -> BTreeMap<(String, Vec<u8>), Vec<Vec<u8>>> {
-    let partitions: Vec<i32> = outputs.iter().map(|topic| topic.partitions).collect();
-    let mut driver = StageDriver::new(stage, topic::ENRICHED.name, &partitions);
-    let inputs: Vec<Input> = inputs
-        .iter()
-        .map(|record| Input {
-            partition: record.partition,
-            offset: record.offset,
-            timestamp_ms: record.timestamp,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: Vec::new(),
-        })
-        .collect();
-    let mut by_key = BTreeMap::new();
-    for emitted in driver.run(&inputs) {
-        let name = outputs[emitted.output].name.to_owned();
-        by_key
-            .entry((name, emitted.key.unwrap_or_default()))
-            .or_insert_with(Vec::new)
-            .push(emitted.value.unwrap());
-    }
-    by_key
-}
-
 /// Waits until the topics hold what is expected, and compares. After the input's last record ticks go on for ever and may
 /// add to it, so the expected values of a key must be the first ones.
 fn assert_outputs(
     kafka: &str,
     service: &str,
-    expected: &BTreeMap<(String, Vec<u8>), Vec<Vec<u8>>>,
-    outputs: &[&topic::Topic],
+    expected: &Values,
+    outputs: &[&'static topic::Topic],
 ) {
-    let want: BTreeMap<&str, usize> = outputs
-        .iter()
-        .map(|topic| {
-            let n = expected
-                .iter()
-                .filter(|((name, _), _)| name == topic.name)
-                .map(|(_, values)| values.len())
-                .sum();
-            (topic.name, n)
-        })
-        .collect();
     for topic in outputs {
-        let records = testbed::consume_committed(kafka, topic.name, want[topic.name], PATIENCE);
-        let mut actual: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
-        for record in records {
-            actual
-                .entry(record.key.unwrap_or_default())
-                .or_default()
-                .push(record.value.unwrap());
-        }
-        for ((name, key), values) in expected.iter().filter(|((name, _), _)| name == topic.name) {
-            let found = actual.get(key).map(Vec::as_slice).unwrap_or_default();
-            let key = String::from_utf8_lossy(key);
-            for (i, value) in values.iter().enumerate() {
-                let found = found
-                    .get(i)
-                    .map(|value| String::from_utf8_lossy(value))
-                    .unwrap_or_default();
-                assert_eq!(
-                    found,
-                    String::from_utf8_lossy(value),
-                    "{service}: {name} {key}, value {i}"
-                );
-            }
-        }
+        let mut expected = expected.clone();
+        expected.retain(|(name, ..), _| *name == topic.name);
+        let want = expected.values().map(Vec::len).sum();
+        let records = testbed::consume_committed(kafka, topic.name, want, PATIENCE);
+        let actual = undisturbed::values_of(topic, service, &records);
+        let differences = undisturbed::differences(&expected, &actual, Extent::Beginning);
+        assert_eq!(differences, [], "{service}");
     }
 }
 
@@ -298,24 +147,27 @@ fn import_assets(port: u16) -> usize {
 fn assert_every_raw_record_has_one_outcome(
     kafka: &str,
     fleet: &Fleet,
-    raw: &[Vec<u8>],
+    raw: &[OwnedRecord],
 ) -> Vec<OwnedRecord> {
-    let n = raw.len();
+    let letters = || {
+        let mut letters = conservation::letters(&read(kafka, topic::INVALID.name));
+        letters.retain(|letter| letter.service == "validator");
+        letters
+    };
     testbed::wait_until(PATIENCE, "every raw record to have an outcome", || {
-        let validated = read(kafka, topic::VALIDATED.name);
-        let invalid = read(kafka, topic::INVALID.name);
-        outcomes(&validated, &invalid).len() >= n
+        keyed(&read(kafka, topic::VALIDATED.name)).count() + letters().len() >= raw.len()
     });
     let validated = read(kafka, topic::VALIDATED.name);
-    let invalid = read(kafka, topic::INVALID.name);
-    let outcomes = outcomes(&validated, &invalid);
-    assert_eq!(outcomes.len(), n, "\n{}", fleet.logs());
-    assert_same_records(raw, &outcomes);
-    assert!(!invalid.is_empty(), "the input held bad records");
+    let passed: Vec<_> = keyed(&validated).cloned().collect();
+    let tally = conserve(&VALIDATION, raw, &passed, &letters());
+    assert_eq!(tally.findings, [], "\n{}", fleet.logs());
+    assert_eq!(tally.passed + tally.dead_letters, raw.len());
+    assert!(tally.dead_letters > 0, "the input held bad records");
+    assert!(tally.rewritten > 0, "the input held blank sentinels");
     validated
 }
 
-/// Each valid record exactly once as an enriched one, its bytes kept. The enriched records.
+/// Each valid record and each tick exactly once as an enriched one, its bytes kept. The enriched records.
 fn assert_every_valid_record_is_enriched_once(
     kafka: &str,
     validated: &[OwnedRecord],
@@ -325,20 +177,17 @@ fn assert_every_valid_record_is_enriched_once(
         keyed(&read(kafka, topic::ENRICHED.name)).count() >= valid
     });
     let enriched = read(kafka, topic::ENRICHED.name);
-    assert_eq!(keyed(&enriched).count(), valid);
-    let bytes = |records: &[OwnedRecord]| {
-        let mut values: Vec<Vec<u8>> = keyed(records)
-            .map(|record| record.value.clone().unwrap())
-            .collect();
-        values.sort();
-        values
-    };
-    for (before, after) in bytes(validated).iter().zip(bytes(&enriched)) {
-        assert!(
-            after.starts_with(&before[..before.len() - 1]),
-            "the enricher changed a record's bytes"
-        );
-    }
+    let letters = conservation::letters(&read(kafka, topic::INVALID.name));
+    // Ticks go on: those after the last record may or may not be through.
+    let records = |records: &[OwnedRecord]| keyed(records).cloned().collect::<Vec<_>>();
+    let tally = conserve(
+        &ENRICHMENT,
+        &records(validated),
+        &records(&enriched),
+        &letters,
+    );
+    assert_eq!(tally.findings, []);
+    assert_eq!(tally.passed, valid);
     let known = keyed(&enriched)
         .filter(|record| record.text().contains("\"asset_status\":\"known\""))
         .count();
@@ -353,32 +202,23 @@ fn assert_every_valid_record_is_enriched_once(
 fn assert_stages_say_what_they_say_undisturbed(kafka: &str, enriched: &[OwnedRecord]) {
     let config = aggregator::config::Config::default();
     let windows = config.windows.windows();
-    let outputs = [&topic::ONE_MINUTE, &topic::FIFTEEN_MINUTES, &topic::INVALID];
-    let folded = expected(
-        aggregator::stage::Aggregator::new(windows),
-        enriched,
-        &outputs,
-    );
-    assert_outputs(kafka, "aggregator", &folded, &outputs[..2]);
+    let mut replay = undisturbed::aggregator(windows);
+    replay.feed(enriched);
+    let outputs = [&topic::ONE_MINUTE, &topic::FIFTEEN_MINUTES];
+    assert_outputs(kafka, "aggregator", &replay.values(), &outputs);
     assert_windows_equal_the_oracle(kafka, enriched, &windows);
 
-    let config = anomaly_detector::Config::default();
-    let detector =
-        anomaly_detector::domain::detector::Detector::new(config.limits(), &config.runbook.base);
-    let outputs = [&topic::ALERTS, &topic::CRITICAL, &topic::INVALID];
-    let stage = anomaly_detector::stage::AnomalyDetector::new(Arc::new(detector));
-    let alerts = expected(stage, enriched, &outputs);
+    let mut replay = undisturbed::anomaly_detector();
+    replay.feed(enriched);
+    let alerts = replay.values();
     assert!(alerts.len() > 5, "the faults were found");
-    assert_outputs(kafka, "anomaly-detector", &alerts, &outputs[..2]);
+    let outputs = [&topic::ALERTS, &topic::CRITICAL];
+    assert_outputs(kafka, "anomaly-detector", &alerts, &outputs);
 
-    let rules = health_scorer::Config::default().rules().unwrap();
-    let outputs = [&topic::HEALTH_SCORES, &topic::INVALID];
-    let scores = expected(
-        health_scorer::stage::Scorer::new(Arc::new(rules)),
-        enriched,
-        &outputs,
-    );
-    assert_outputs(kafka, "health-scorer", &scores, &outputs[..1]);
+    let mut replay = undisturbed::health_scorer();
+    replay.feed(enriched);
+    let outputs = [&topic::HEALTH_SCORES];
+    assert_outputs(kafka, "health-scorer", &replay.values(), &outputs);
 }
 
 /// Small transactions, so that there is something open to strike at.
@@ -452,6 +292,28 @@ fn every_raw_record_has_one_outcome_and_every_output_equals_an_independent_compu
     }
 
     // Nothing more is written: each row is its record, and each record has its row.
-    stored::assert_rows_equal_records(&rows_database, PATIENCE, |topic| read(kafka, topic));
+    let in_memory: BTreeMap<&str, Vec<OwnedRecord>> = stored::TOPICS
+        .iter()
+        .map(|topic| (topic.name, read(kafka, topic.name)))
+        .collect();
+    let partition = |topic: &topic::Topic, partition: i32| {
+        let mut records = in_memory[topic.name].clone();
+        records.retain(|record| record.partition == partition);
+        records
+    };
+    for (table, rows) in stored::expected_rows(&partition) {
+        assert!(rows > 20, "{table}: {rows} rows");
+        let count = format!("SELECT count(*) FROM {table}");
+        testbed::wait_until(PATIENCE, &format!("{rows} rows of {table}"), || {
+            rows_database.sql(&count).trim() == rows.to_string()
+        });
+    }
+    let stored = stored::compare(&|sql| rows_database.sql(sql), &partition, &|_| true);
+    assert!(
+        stored.differences.is_empty(),
+        "{}",
+        stored.differences.join("\n")
+    );
+    assert_eq!(stored.whole, stored.rows.values().sum::<usize>());
     assert_eq!(fleet.stop("tsdb-sink"), Some(0));
 }
