@@ -135,9 +135,9 @@ faults! {
     /// The PCIe link is narrow.
     PcieDowntrain { name: "pcie_downtrain", what: "the PCIe link trains at 8 of 16 lanes under load", xid: None, rules: ["pcie_degraded"], expect: Alert, lasts_s: 6 * HOUR_S, rate: [0.22, 0.22], needs: Any }
     /// No readings, no reason.
-    GpuSilent { name: "gpu_silent", what: "no readings of this GPU, while its siblings report", xid: None, rules: ["gpu_lost"], expect: Alert, lasts_s: 10 * MINUTE_S, rate: [0.0, 0.0], needs: Any }
+    GpuSilent { name: "gpu_silent", what: "no readings of this GPU, while its siblings report", xid: None, rules: ["gpu_lost", "telemetry_gap"], expect: Alert, lasts_s: 10 * MINUTE_S, rate: [0.0, 0.0], needs: Any }
     /// The host restarts.
-    HostReboot { name: "host_reboot", what: "the whole host is silent, then its counters start again from zero", xid: None, rules: ["host_silent"], expect: Alert, lasts_s: 5 * MINUTE_S, rate: [0.0, 0.0], needs: Any }
+    HostReboot { name: "host_reboot", what: "the whole host is silent, then its counters start again from zero", xid: None, rules: ["telemetry_gap"], expect: Alert, lasts_s: 5 * MINUTE_S, rate: [0.0, 0.0], needs: Any }
     /// The driver is loaded anew.
     CounterReset { name: "counter_reset", what: "the driver is loaded anew: volatile counters start again from zero", xid: None, rules: [], expect: NoAlert, lasts_s: MINUTE_S, rate: [2.0, 2.0], needs: Any }
     /// Fields without a value.
