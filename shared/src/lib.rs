@@ -5,7 +5,7 @@
 //!
 //! **The compatibility promise.** A field is never renamed, never changes its unit, and never becomes required. New
 //! fields are optional, readers ignore what they do not know, and every stage passes unknown fields on untouched
-//! because it splices bytes ([`splice`]) instead of re-serialising. The payloads under `testdata/` are the contract:
+//! because it splices bytes ([`mod@splice`]) instead of re-serialising. The payloads under `testdata/` are the contract:
 //! every later version of this crate must still read them.
 #![warn(missing_docs)]
 

@@ -87,7 +87,7 @@ pub fn write(record: &impl Serialize) -> Vec<u8> {
     written.unwrap_or_default()
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     match bytes.split_first() {
         Some((&VERSION, body)) => {
