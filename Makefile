@@ -10,7 +10,7 @@ SERVICES := collector validator asset-lookup enricher aggregator anomaly-detecto
 IMAGES := $(SERVICES) topics fleet-sim
 VERSION ?= dev
 
-.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench images
+.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench chaos images
 
 ##@ Local stack
 up: ## Start Kafka, PostgreSQL, every service and a simulated fleet, and show them at work
@@ -74,6 +74,11 @@ bench: ## Events per CPU-second of each stage beside a bare librdkafka loop, and
 	@$(STACK) install
 	$(CARGO) build --release --locked -p bench -p topics $(addprefix -p ,$(SERVICES))
 	@target/release/bench all
+
+chaos: ## Strike the running fleet and prove that nothing is lost, doubled or changed; SEED= replays, DURATION=3m, CHAOS="--short"
+	@$(STACK) install
+	$(CARGO) build --release --locked -p chaos -p topics $(addprefix -p ,$(filter-out collector auditor,$(SERVICES)))
+	@target/release/chaos run $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(CHAOS)
 
 ##@ Release
 images: ## Build a container image of every service; VERSION=dev

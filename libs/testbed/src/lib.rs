@@ -41,7 +41,7 @@ pub use port::free_port;
 pub use postgres::{Database, Postgres, PostgresBuilder, try_sql};
 pub use proxy::{Hold, Proxy, api};
 pub use records::{
-    NewRecord, OwnedRecord, consume_committed, produce, read_committed, read_committed_from,
+    NewRecord, OwnedRecord, Reader, consume_committed, produce, read_committed, read_committed_from,
 };
 pub use shared::{database, kafka, postgres, topic, topic_with};
 pub use topic::{add_partitions, create_topic, delete_topic};

@@ -190,9 +190,44 @@ pub fn read_committed_from(
     from: &BTreeMap<i32, i64>,
     deadline: Duration,
 ) -> Vec<OwnedRecord> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap);
-    read(&reader(&config), topic, from, 0, deadline)
+    Reader::new(bootstrap).read(topic, from, deadline)
+}
+
+/// Reads as [`read_committed_from`], many times: a client takes a second to start.
+pub struct Reader {
+    consumer: BaseConsumer,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// A client that has read nothing yet.
+    pub fn new(bootstrap: &str) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        Self {
+            consumer: reader(&config),
+        }
+    }
+
+    /// See [`read_committed_from`].
+    ///
+    /// # Panics
+    /// If the partitions are not read within `deadline`.
+    pub fn read(
+        &self,
+        topic: &str,
+        from: &BTreeMap<i32, i64>,
+        deadline: Duration,
+    ) -> Vec<OwnedRecord> {
+        let records = read(&self.consumer, topic, from, 0, deadline);
+        self.consumer.unassign().expect("an assignment");
+        records
+    }
 }
 
 fn reader(client: &ClientConfig) -> BaseConsumer {

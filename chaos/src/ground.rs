@@ -1,0 +1,271 @@
+//! What the fleet stands on: brokers, the ways to them, a database, its disk.
+
+use crate::disk::Disk;
+use crate::plan::{Action, Layout, Poison};
+use crate::role::Role;
+use crate::supervisor::Settings;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use testbed::{Broker, Cluster, Hold, NewRecord, Postgres, Proxy};
+
+/// The header of a record that the suite put between the others.
+pub(crate) const POISON_HEADER: &str = "chaos-poison";
+/// The simulated fleet lives at a time of its own: nothing of it may be too old to be kept.
+const FOR_EVER_DAYS: &str = "36500";
+/// Small transactions, so that there is always something open to strike at.
+const TRANSACTION_RECORDS: &str = "500";
+
+/// Brokers and database.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    kafka: Kafka,
+    /// A way for each role, in the order of [`Role::ALL`]; none in a cluster.
+    ways: Vec<Proxy>,
+    holds: Mutex<BTreeMap<Role, Hold>>,
+    postgres: Postgres,
+    /// Where the sink's rows are.
+    rows: String,
+    assets: String,
+    disk: Option<Disk>,
+}
+
+#[derive(Debug)]
+enum Kafka {
+    One(Broker),
+    Three(Cluster),
+}
+
+impl Ground {
+    /// Starts everything, and makes the topics.
+    pub(crate) fn start(brokers: usize, binaries: &Path) -> Self {
+        let builder = Broker::builder().full_size();
+        let (kafka, ways) = if brokers == 1 {
+            let (broker, ways) = builder.start_with_ways(Role::ALL.len());
+            (Kafka::One(broker), ways)
+        } else {
+            (Kafka::Three(Cluster::start_with(&builder)), Vec::new())
+        };
+        let postgres = Postgres::start();
+        let (server, _) = postgres
+            .url()
+            .rsplit_once('/')
+            .unwrap_or((postgres.url(), ""));
+        let (rows, assets) = (format!("{server}/rows"), format!("{server}/assets"));
+        let owner = std::fs::metadata(postgres.data()).map_or(0, |metadata| metadata.uid());
+        let disk = Disk::make(owner);
+        let place = disk.as_ref().map_or_else(String::new, |disk| {
+            let folder = disk.folder().display();
+            postgres.sql(&format!("CREATE TABLESPACE small LOCATION '{folder}'"));
+            " TABLESPACE small".to_owned()
+        });
+        postgres.sql(&format!("CREATE DATABASE rows{place}"));
+        postgres.sql("CREATE DATABASE assets");
+        let ground = Self {
+            kafka,
+            ways,
+            holds: Mutex::new(BTreeMap::new()),
+            postgres,
+            rows,
+            assets,
+            disk,
+        };
+        ground.make_topics(binaries, brokers);
+        ground
+    }
+
+    fn make_topics(&self, binaries: &Path, brokers: usize) {
+        let made = Command::new(binaries.join("topics"))
+            .args(["apply", "--bootstrap-servers", self.bootstrap()])
+            .args(["--replication-factor", &brokers.to_string()])
+            .stdout(Stdio::null())
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "the topics can't be made"
+        );
+    }
+
+    /// What of it can be struck.
+    pub(crate) fn layout(brokers: usize, backlog_minutes: u64) -> Layout {
+        Layout {
+            roles: Role::ALL.to_vec(),
+            brokers,
+            network: brokers == 1,
+            database: true,
+            backlog_minutes,
+        }
+    }
+
+    /// The way of the suite itself, which nothing strikes but what strikes the brokers.
+    pub(crate) fn bootstrap(&self) -> &str {
+        match &self.kafka {
+            Kafka::One(broker) => broker.bootstrap(),
+            Kafka::Three(cluster) => cluster.bootstrap(),
+        }
+    }
+
+    /// How each role is started.
+    pub(crate) fn settings(&self) -> BTreeMap<Role, Settings> {
+        Role::ALL
+            .into_iter()
+            .map(|role| (role, self.settings_of(role)))
+            .collect()
+    }
+
+    fn settings_of(&self, role: Role) -> Settings {
+        let bootstrap = self.way(role).map_or_else(
+            || self.bootstrap().to_owned(),
+            |way| format!("127.0.0.1:{}", way.port()),
+        );
+        let further: Vec<(&str, &str)> = match role {
+            Role::AssetLookup => vec![("DATABASE__URL", &self.assets)],
+            Role::TsdbSink => vec![
+                ("DATABASE__URL", &self.rows),
+                ("SINK__MAX_RECORDS", TRANSACTION_RECORDS),
+                ("RETENTION__READINGS_DAYS", FOR_EVER_DAYS),
+                ("RETENTION__ONE_MINUTE_DAYS", FOR_EVER_DAYS),
+                ("RETENTION__FIFTEEN_MINUTES_DAYS", FOR_EVER_DAYS),
+                ("RETENTION__ALERTS_DAYS", FOR_EVER_DAYS),
+                ("RETENTION__HEALTH_SCORES_DAYS", FOR_EVER_DAYS),
+            ],
+            // Ticks of a silent partition come from the clock, and event time runs faster than it.
+            Role::Validator => vec![
+                ("PIPELINE__MAX_TRANSACTION_RECORDS", TRANSACTION_RECORDS),
+                ("PIPELINE__IDLE_AFTER_MS", "0"),
+            ],
+            _ => vec![("PIPELINE__MAX_TRANSACTION_RECORDS", TRANSACTION_RECORDS)],
+        };
+        Settings {
+            bootstrap,
+            further: further
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+
+    fn way(&self, role: Role) -> Option<&Proxy> {
+        let place = Role::ALL.iter().position(|other| *other == role)?;
+        self.ways.get(place)
+    }
+
+    /// Rows of a query on the sink's database.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
+        testbed::try_sql(&self.rows, sql)
+    }
+
+    /// The folder of the disk, to be given back if the suite can't do it in good order.
+    pub(crate) fn disk(&self) -> Option<PathBuf> {
+        self.disk.as_ref().map(|disk| disk.folder().to_owned())
+    }
+
+    /// Logs of what is not the fleet.
+    pub(crate) fn logs(&self) -> Vec<(String, PathBuf)> {
+        let mut logs = vec![("postgres.log".to_owned(), self.postgres.log_path())];
+        logs.extend(
+            (1..)
+                .zip(self.brokers())
+                .map(|(number, broker): (usize, _)| {
+                    (format!("kafka-{number}.log"), broker.log_path())
+                }),
+        );
+        logs
+    }
+
+    fn brokers(&self) -> &[Broker] {
+        match &self.kafka {
+            Kafka::One(broker) => std::slice::from_ref(broker),
+            Kafka::Three(cluster) => cluster.nodes(),
+        }
+    }
+
+    /// Does what concerns the ground; false for what concerns the fleet.
+    ///
+    /// # Errors
+    /// If it can't be done: then the suite is at fault, and not the fleet.
+    pub(crate) fn strike(&self, action: Action) -> Result<bool, String> {
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        match action {
+            Action::KillBroker(node) => self.brokers()[node].kill(),
+            Action::StartBroker(node) => self.brokers()[node].restart(),
+            Action::SleepBroker(node) => self.brokers()[node].pause(),
+            Action::WakeBroker(node) => self.brokers()[node].resume(),
+            Action::Cut(role) => self.on_way(role, Proxy::cut),
+            Action::Mend(role) => self.on_way(role, Proxy::mend),
+            Action::Delay(role, by_ms) => {
+                self.on_way(role, |way| way.delay(Duration::from_millis(by_ms)));
+            }
+            Action::Hold(role, api_key) => {
+                if let Some(way) = self.way(role) {
+                    holds.insert(role, way.hold_next(api_key));
+                }
+            }
+            Action::Release(role) => drop(holds.remove(&role)),
+            Action::KillDatabase => self.postgres.kill(),
+            Action::StartDatabase => self.postgres.restart(),
+            Action::FillDisk => self.fill_disk()?,
+            Action::EmptyDisk => self.empty_disk()?,
+            Action::Spoil(topic, partition, poison) => {
+                let record = NewRecord::new("chaos", spoiled(poison))
+                    .partition(partition)
+                    .header(POISON_HEADER, "1");
+                testbed::produce(self.bootstrap(), topic.name, [record]);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn on_way(&self, role: Role, strike: impl FnOnce(&Proxy)) {
+        if let Some(way) = self.way(role) {
+            strike(way);
+        }
+    }
+
+    fn fill_disk(&self) -> Result<(), String> {
+        if let Some(disk) = &self.disk {
+            return disk.fill();
+        }
+        // Without the right to mount: a trigger says what a server with a full disk says.
+        self.sql(
+            "CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN RAISE EXCEPTION USING ERRCODE = ''53100'', MESSAGE = ''No space left on device''; END'; \
+             CREATE TRIGGER full_disk BEFORE INSERT ON gpu_metrics FOR EACH ROW EXECUTE FUNCTION full_disk()",
+        )
+        .map(drop)
+    }
+
+    fn empty_disk(&self) -> Result<(), String> {
+        match &self.disk {
+            Some(disk) => disk.empty(),
+            None => self.sql("DROP TRIGGER full_disk ON gpu_metrics").map(drop),
+        }
+    }
+}
+
+fn spoiled(poison: Poison) -> Vec<u8> {
+    /// Below the broker's limit for a record of 1 MiB.
+    const LARGE: usize = 900_000;
+    const DEEP: usize = 10_000;
+    match poison {
+        Poison::Malformed => vec![0xff, 0x00, b'{', 0xc3, 0x28, b'"'],
+        Poison::Large => {
+            let mut text = b"\"".to_vec();
+            text.resize(LARGE, b'x');
+            text.push(b'"');
+            text
+        }
+        Poison::Deep => {
+            let mut text = vec![b'['; DEEP];
+            text.resize(2 * DEEP, b']');
+            text
+        }
+    }
+}

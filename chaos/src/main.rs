@@ -1,0 +1,161 @@
+//! Strikes the running fleet, by a seed, and proves that nothing was lost, doubled or changed.
+//!
+//! Real brokers, a real database, the released binaries of all services, a simulated fleet as load. See `README.md`.
+#![expect(
+    clippy::panic,
+    reason = "a suite that can't go on ends here, and a hook ends what it has started"
+)]
+
+mod check;
+mod disk;
+mod evidence;
+mod ground;
+mod lineage;
+mod load;
+mod plan;
+mod progress;
+mod random;
+mod report;
+mod role;
+mod run;
+mod supervisor;
+mod verdict;
+
+use clap::{Args, Parser, Subcommand};
+use run::Options;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the fleet, strike it, and compare. Exit 1 when anything is wrong.
+    Run {
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Print what would strike when.
+    Plan {
+        #[command(flatten)]
+        run: Run,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+struct Run {
+    /// Everything follows from it; without it, the clock chooses one.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long the load lasts: 90s, 3m, 2h.
+    #[arg(long, value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// The form for a continuous integration: a minute and a half of load, a smaller backlog.
+    #[arg(long)]
+    short: bool,
+    /// Records a second.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..=50_000))]
+    records_per_second: u64,
+    /// Three brokers, of which one is lost at a time, instead of one.
+    #[arg(long)]
+    three_brokers: bool,
+    /// Seconds that the fleet may take, after the load, until nothing is left to read.
+    #[arg(long, default_value_t = 180)]
+    bound_s: u64,
+    /// Keep the folder of a run that was green.
+    #[arg(long)]
+    keep: bool,
+    /// Where the folder is made.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out"))]
+    out: PathBuf,
+}
+
+const SHORT: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_mins(4);
+/// Minutes of event time in a backlog.
+const SHORT_BACKLOG: u64 = 10;
+const LONG_BACKLOG: u64 = 60;
+
+impl Run {
+    fn options(self) -> Options {
+        let (duration, backlog_minutes) = if self.short {
+            (SHORT, SHORT_BACKLOG)
+        } else {
+            (LONG, LONG_BACKLOG)
+        };
+        Options {
+            seed: self.seed.unwrap_or_else(any_seed),
+            duration: self.duration.unwrap_or(duration),
+            records_per_second: self.records_per_second,
+            brokers: if self.three_brokers { 3 } else { 1 },
+            backlog_minutes,
+            bound: Duration::from_secs(self.bound_s),
+            keep: self.keep,
+            out: self.out,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let green = match Arguments::parse().command {
+        Command::Run { run } => run::run(&run.options()),
+        Command::Plan { run } => {
+            let options = run.options();
+            let text = report::plan(&run::plan_of(&options));
+            write!(std::io::stdout().lock(), "SEED={}\n{text}", options.seed)
+                .map(|()| true)
+                .map_err(|error| error.to_string())
+        }
+    };
+    match green {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            drop(writeln!(std::io::stderr().lock(), "chaos: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Short enough to be typed.
+fn any_seed() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    random::Random::new(u64::try_from(since.as_nanos()).unwrap_or_default()).next() % 1_000_000
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text}: must be a number and s, m or h, such as 3m");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(number * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("3m"), Ok(Duration::from_mins(3)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
+        for wrong in ["", "3", "m", "3d", "-1m"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

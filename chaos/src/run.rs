@@ -1,0 +1,335 @@
+//! One run: the fleet under load, the blows, and then the truth.
+
+use crate::evidence::{Evidence, end_on_panic};
+use crate::ground::Ground;
+use crate::load::{self, Load};
+use crate::plan::{Action, Plan};
+use crate::report::{self, Summary};
+use crate::role::Role;
+use crate::supervisor::{Instance, LOOK_EVERY, Supervisor};
+use crate::verdict::{Kind, Verdict, Violation};
+use crate::{check, plan, progress};
+use schema::topic;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) seed: u64,
+    /// Of the load.
+    pub(crate) duration: Duration,
+    pub(crate) records_per_second: u64,
+    pub(crate) brokers: usize,
+    /// Minutes of event time in a backlog.
+    pub(crate) backlog_minutes: u64,
+    /// How long the fleet may take, after the load, until nothing is left to read.
+    pub(crate) bound: Duration,
+    /// The folder stays.
+    pub(crate) keep: bool,
+    /// Where it is made.
+    pub(crate) out: PathBuf,
+}
+
+const READY_WITHIN: Duration = Duration::from_mins(2);
+/// The share of GPUs that nobody has entered as assets.
+const MISSING_ASSETS: f64 = 0.2;
+/// So many violations are printed; the folder has them all.
+const SHOWN: usize = 10;
+
+/// Runs it. False if anything is wrong.
+///
+/// # Errors
+/// If the suite itself can't do what it has to.
+pub(crate) fn run(options: &Options) -> Result<bool, String> {
+    let binaries = binaries()?;
+    let evidence = Arc::new(Evidence::new(
+        &options.out,
+        &format!("seed-{}", options.seed),
+    )?);
+    evidence.say(&format!("SEED={}", options.seed));
+    let plan = plan_of(options);
+    evidence.keep("plan.txt", &report::plan(&plan));
+
+    let ground = Ground::start(options.brokers, &binaries);
+    let supervisor = Arc::new(Supervisor::new(
+        &binaries,
+        &evidence.logs(),
+        ground.settings(),
+    ));
+    end_on_panic(&evidence, &supervisor, ground.disk(), options.seed);
+    let scene = Scene {
+        options,
+        plan: &plan,
+        evidence: &evidence,
+        ground: &ground,
+        supervisor: &supervisor,
+    };
+    let outcome = scene.play();
+    supervisor.end();
+    let green = match &outcome {
+        Ok(green) => *green,
+        Err(error) => {
+            evidence.say(&format!("the suite itself can't go on: {error}"));
+            false
+        }
+    };
+    if green && !options.keep {
+        evidence.remove();
+    } else {
+        for (name, log) in ground.logs() {
+            evidence.copy(&name, &log);
+        }
+        evidence.say(&format!(
+            "what there is to see is in {}",
+            evidence.folder().display()
+        ));
+    }
+    evidence.say(&format!(
+        "{} SEED={}",
+        if green { "green" } else { "RED" },
+        options.seed
+    ));
+    outcome
+}
+
+/// The plan of a run.
+pub(crate) fn plan_of(options: &Options) -> Plan {
+    let layout = Ground::layout(options.brokers, options.backlog_minutes);
+    let duration_ms = u64::try_from(options.duration.as_millis()).unwrap_or(u64::MAX);
+    plan::plan(options.seed, duration_ms, &layout)
+}
+
+/// The folder of the services' binaries: this one's.
+pub(crate) fn binaries() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let folder = own.parent().unwrap_or(Path::new(".")).to_owned();
+    let needed = Role::ALL.iter().map(|role| role.name()).chain(["topics"]);
+    for name in needed {
+        if !folder.join(name).exists() {
+            return Err(format!(
+                "{name} is not in {}; `make chaos` builds it",
+                folder.display()
+            ));
+        }
+    }
+    Ok(folder)
+}
+
+struct Scene<'a> {
+    options: &'a Options,
+    plan: &'a Plan,
+    evidence: &'a Arc<Evidence>,
+    ground: &'a Ground,
+    supervisor: &'a Supervisor,
+}
+
+impl Scene<'_> {
+    fn play(&self) -> Result<bool, String> {
+        let gpus = load::gpus(self.options.records_per_second);
+        let watching = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while watching.load(Ordering::Relaxed) {
+                    self.supervisor.look();
+                    std::thread::sleep(LOOK_EVERY);
+                }
+            });
+            let outcome = self.watched(gpus);
+            watching.store(false, Ordering::Relaxed);
+            outcome
+        })
+    }
+
+    fn watched(&self, gpus: u32) -> Result<bool, String> {
+        self.raise(gpus)?;
+        let load = Load::default();
+        let began = Instant::now();
+        let began_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let fleet = load::simulation(self.options.seed, gpus);
+                load.run(
+                    self.ground.bootstrap(),
+                    fleet,
+                    self.options.records_per_second,
+                )
+            });
+            let struck = self.strike(&load, began);
+            load.stop();
+            let sent = sending
+                .join()
+                .map_err(|_| "the load broke off".to_owned())
+                .flatten();
+            struck.and(sent)
+        })?;
+        let load_s = began.elapsed().as_secs_f64();
+
+        let mut verdict = Verdict::default();
+        self.say(
+            began,
+            "the blows are over; waiting until nothing is left to read",
+        );
+        let done = progress::wait_until_done(self.ground, self.options.bound);
+        let done_s = match done {
+            Ok(took) => Some(took.as_secs_f64()),
+            Err(left) => {
+                verdict
+                    .violations
+                    .push(Violation::new(Kind::Stuck, None, left));
+                None
+            }
+        };
+        self.supervisor.drain();
+        self.say(began, "everything has stopped; comparing");
+        verdict.add(check::topics(self.ground, &load.sent()));
+        self.say(began, "topics compared");
+        if done_s.is_some() {
+            verdict.add(check::rows(self.ground));
+        }
+        let endings = self.supervisor.endings();
+        for ending in endings.iter().filter(|ending| ending.forbidden) {
+            verdict.violations.push(Violation::new(
+                Kind::Broken,
+                None,
+                format!("{} {}", ending.instance, ending.how),
+            ));
+        }
+        self.say(began, "rows compared");
+        for ending in &endings {
+            self.evidence
+                .say(&format!("  {} {}", ending.instance, ending.how));
+        }
+        self.tell(
+            &Summary {
+                plan: self.plan,
+                verdict: &verdict,
+                endings: &endings,
+                load_s,
+                event_s: load.event_time().as_secs_f64(),
+                done_s,
+                bound_s: self.options.bound.as_secs(),
+            },
+            began_ms,
+        );
+        Ok(verdict.violations.is_empty())
+    }
+
+    fn tell(&self, summary: &Summary<'_>, began_ms: i64) {
+        self.evidence.say(&report::summary(summary));
+        let verdict = summary.verdict;
+        if verdict.violations.is_empty() {
+            return;
+        }
+        let all = report::violations(verdict, self.plan, began_ms);
+        self.evidence.keep("violations.txt", &all);
+        for violation in verdict.violations.iter().take(SHOWN) {
+            let text: String = violation.what.chars().take(400).collect();
+            self.evidence.say(&format!("{}: {text}", violation.kind));
+        }
+    }
+
+    /// Starts everything, and enters the assets.
+    fn raise(&self, gpus: u32) -> Result<(), String> {
+        let began = Instant::now();
+        let lookup = instance(Role::AssetLookup);
+        self.supervisor.start(lookup);
+        self.wait_ready();
+        let fleet = load::simulation(self.options.seed, gpus);
+        let mut csv = Vec::new();
+        fleet_sim::assets::write_csv(fleet.plan().assets(MISSING_ASSETS), &mut csv)
+            .map_err(|error| format!("the assets: {error}"))?;
+        let entered = fleet.plan().assets(MISSING_ASSETS).count();
+        let port = self
+            .supervisor
+            .wanted()
+            .first()
+            .map_or(0, |(_, port)| *port);
+        let (status, body) = e2e::http_post(port, "/api/v1/assets/import", "text/csv", &csv);
+        if status != 200 {
+            return Err(format!("the assets were refused: {status} {body}"));
+        }
+        testbed::wait_until(READY_WITHIN, "every asset to be published", || {
+            let records = testbed::consume_committed(
+                self.ground.bootstrap(),
+                topic::ASSETS.name,
+                0,
+                READY_WITHIN,
+            );
+            let keys: BTreeSet<_> = records.into_iter().map(|record| record.key).collect();
+            keys.len() == entered
+        });
+        for role in Role::CONSUMERS {
+            self.supervisor.start(instance(role));
+        }
+        self.wait_ready();
+        self.say(
+            began,
+            &format!(
+                "the fleet is ready: {gpus} GPUs, {} records/s, {} broker(s)",
+                self.options.records_per_second, self.options.brokers
+            ),
+        );
+        Ok(())
+    }
+
+    fn wait_ready(&self) {
+        for (instance, port) in self.supervisor.wanted() {
+            testbed::wait_until(READY_WITHIN, &format!("{instance} to be ready"), || {
+                e2e::http_get(port, "/readyz").0 == 200
+            });
+        }
+    }
+
+    /// Does every step at its time. What takes time itself (a broker's start) moves the rest.
+    fn strike(&self, load: &Load, began: Instant) -> Result<(), String> {
+        let mut moved = Duration::ZERO;
+        let mut told = BTreeSet::new();
+        for step in &self.plan.steps {
+            wait_for(began + Duration::from_millis(step.at_ms) + moved);
+            if told.insert(step.strike) {
+                self.say(began, &self.plan.strikes[step.strike].blow.to_string());
+            }
+            let acting = Instant::now();
+            if !self.ground.strike(step.action)? {
+                self.strike_fleet(step.action, load);
+            }
+            moved += acting.elapsed();
+        }
+        wait_for(began + self.options.duration + moved);
+        Ok(())
+    }
+
+    fn strike_fleet(&self, action: Action, load: &Load) {
+        let of = |role, number| Instance { role, number };
+        match action {
+            Action::Start(role, number) => self.supervisor.start(of(role, number)),
+            Action::Kill(role, number) => self.supervisor.kill(of(role, number)),
+            Action::Stop(role, number) => self.supervisor.stop(of(role, number)),
+            Action::Restart(role, number) => self.supervisor.restart(of(role, number)),
+            Action::Sleep(role, number) => self.supervisor.sleep(of(role, number)),
+            Action::Wake(role, number) => self.supervisor.wake(of(role, number)),
+            Action::Flood(event_minutes) => load.flood(event_minutes),
+            // The ground's.
+            _ => {}
+        }
+    }
+
+    fn say(&self, began: Instant, text: &str) {
+        self.evidence
+            .say(&format!("{:>7.1} s  {text}", began.elapsed().as_secs_f64()));
+    }
+}
+
+const fn instance(role: Role) -> Instance {
+    Instance { role, number: 0 }
+}
+
+fn wait_for(at: Instant) {
+    std::thread::sleep(at.saturating_duration_since(Instant::now()));
+}
