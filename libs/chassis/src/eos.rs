@@ -7,11 +7,13 @@
 //! them, and commits when the input is drained or the commit interval is over, whichever comes first.
 
 mod core;
+mod metadata;
 pub(crate) mod native;
 mod producer;
 mod reader;
 mod recovery;
 mod restore;
+mod snapshot;
 mod takeover;
 mod worker;
 
@@ -65,6 +67,24 @@ pub struct PipelineConfig {
     pub on_lost_input: LostInput,
     /// KiB of fetched records that a worker holds ready.
     pub fetch_queue_kib: usize,
+    /// When state changes go to the changelog.
+    pub state: StateMode,
+    /// With `state = "rolling"`: milliseconds between two snapshots of a partition, which is also how much input a new
+    /// owner may have to replay after a crash.
+    pub snapshot_interval_ms: u64,
+}
+
+/// When state changes go to the changelog. It can be changed at any restart: what was committed in one mode is read in
+/// the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateMode {
+    /// With each commit. A new owner reads the changelog and goes on.
+    EveryCommit,
+    /// Each partition in its turn, once in a snapshot interval, with each changed key once. After a crash a new owner
+    /// also replays the input since the last snapshot, its outputs muted; after an orderly stop there is nothing to
+    /// replay. For state that changes faster than the broker should write: beyond about 100,000 keys.
+    Rolling,
 }
 
 /// What to do when the committed offset is below the log's start.
@@ -89,6 +109,8 @@ impl Default for PipelineConfig {
             compression: "snappy".to_owned(),
             on_lost_input: LostInput::Stop,
             fetch_queue_kib: 8_192,
+            state: StateMode::EveryCommit,
+            snapshot_interval_ms: 30_000,
         }
     }
 }
@@ -126,6 +148,9 @@ impl PipelineConfig {
         }
         if !(256..=1_048_576).contains(&self.fetch_queue_kib) {
             return invalid("fetch_queue_kib", "must be 256 to 1048576");
+        }
+        if !(100..=3_600_000).contains(&self.snapshot_interval_ms) {
+            return invalid("snapshot_interval_ms", "must be 100 to 3600000");
         }
         Ok(())
     }
@@ -435,9 +460,31 @@ impl Settings {
         )
     }
 
-    /// What a committed offset says about its committer.
-    fn committer(&self) -> String {
-        takeover::committer(&self.transactional_id(), &self.client_id("consumer"))
+    /// What goes with a committed offset of a partition whose changelog holds the state as of `applied`, if that is
+    /// not the state at the offset itself.
+    fn metadata(&self, applied: Option<i64>) -> String {
+        metadata::Metadata {
+            transactional_id: &self.transactional_id(),
+            client_id: &self.client_id("consumer"),
+            applied,
+        }
+        .encode()
+    }
+
+    /// Changes are gathered for snapshots.
+    fn is_rolling(&self) -> bool {
+        self.pipeline.state == StateMode::Rolling && self.topology.changelog.is_some()
+    }
+
+    fn snapshot_interval(&self) -> Duration {
+        Duration::from_millis(self.pipeline.snapshot_interval_ms)
+    }
+
+    /// When the first snapshot of a partition assigned at `now` is due: each in its turn, so that they don't come all
+    /// in one transaction.
+    fn first_snapshot(&self, partition: i32, now: Instant) -> Instant {
+        const TURNS: u32 = 32;
+        now + self.snapshot_interval() * (partition.unsigned_abs() % TURNS + 1) / TURNS
     }
 
     fn transactional_id(&self) -> String {
@@ -541,6 +588,18 @@ pub(crate) fn describe_metrics() {
     describe_counter!(
         "chassis_restore_records_total",
         "Changelog records read to restore state."
+    );
+    describe_counter!(
+        "chassis_replayed_records_total",
+        "Input records processed again after a crash to bring state on, with outputs muted (state = rolling)."
+    );
+    describe_gauge!(
+        "chassis_replaying_partitions",
+        "Partitions whose input is being replayed."
+    );
+    describe_gauge!(
+        "chassis_restore_remaining_records",
+        "Offsets of changelog and table that a restore has still to read."
     );
     describe_histogram!(
         "chassis_commit_duration_seconds",

@@ -4,6 +4,7 @@ use super::Settings;
 use super::producer::Producer;
 use super::reader::Reader;
 use super::recovery::Recovery;
+use super::snapshot::Snapshot;
 use super::takeover;
 use super::worker::Group;
 use crate::Error;
@@ -46,8 +47,23 @@ pub(super) struct Partition<T> {
     /// A record came before its turn and was left; the partition is rewound when it starts.
     pub(super) skipped: bool,
     pub(super) restored: u64,
+    pub(super) snapshot: Snapshot,
+    /// Records below it were processed and committed by the predecessor: they only bring the state on.
+    pub(super) replay_until: i64,
+    /// Records were replayed, and their changes are not gathered yet.
+    pub(super) replayed: bool,
     pub(super) last_record: Instant,
     pub(super) last_idle: Instant,
+}
+
+impl<T: Task> Partition<T> {
+    /// The transaction that it took part in is committed.
+    fn stand(&mut self, now: Instant, interval: Duration) {
+        self.task.committed();
+        self.snapshot.committed(self.next, now, interval);
+        self.committed = self.next;
+        self.dirty = false;
+    }
 }
 
 /// What the rebalance callback and the loop share.
@@ -80,6 +96,7 @@ pub(super) struct Meters {
     pub(super) consumed: Counter,
     pub(super) produced: Vec<Counter>,
     pub(super) changelog: Counter,
+    pub(super) replayed: Counter,
     pub(super) committed: Counter,
     pub(super) aborted: Counter,
     pub(super) commit_duration: Histogram,
@@ -98,6 +115,7 @@ impl Meters {
                 .map(|topic| counter!("chassis_records_produced_total", "topic" => topic.clone()))
                 .collect(),
             changelog: counter!("chassis_changelog_records_total"),
+            replayed: counter!("chassis_replayed_records_total"),
             committed: counter!("chassis_transactions_total", "outcome" => "committed"),
             aborted: counter!("chassis_transactions_total", "outcome" => "aborted"),
             commit_duration: histogram!("chassis_commit_duration_seconds"),
@@ -126,6 +144,9 @@ impl<S: Stage> Core<S> {
                     dirty: false,
                     skipped: false,
                     restored: 0,
+                    snapshot: Snapshot::new(self.settings.first_snapshot(number, now)),
+                    replay_until: 0,
+                    replayed: false,
                     last_record: now,
                     last_idle: now,
                 },
@@ -149,6 +170,10 @@ impl<S: Stage> Core<S> {
     /// The only place where work of a partition that is going away may still be committed; after it, none is left.
     pub(super) fn revoked(&mut self, consumer: &BaseConsumer<Group<S>>, list: &TopicPartitionList) {
         let is_lost = consumer.assignment_lost();
+        if !is_lost {
+            let leaving = numbers(list);
+            self.snapshot_before_leaving(|number| leaving.contains(&number));
+        }
         if self.producer.is_open() {
             // Lost: others own the partitions by now, and the coordinator does not check ownership. Only an abort is
             // right. Not lost: this member still owns them, and metadata read live carries the right generation.
@@ -216,6 +241,13 @@ impl<S: Stage> Core<S> {
         if partition.next.is_some_and(|next| offset < next) {
             return Ok(());
         }
+        if offset < partition.replay_until {
+            self.replay(message);
+            return Ok(());
+        }
+        if partition.replayed {
+            self.gather_replayed();
+        }
         if !self.producer.is_open() {
             if let Err(recovery) = self.producer.begin() {
                 // This record has left the client's queue, and no partition is dirty: only a rewind brings it back.
@@ -224,18 +256,12 @@ impl<S: Stage> Core<S> {
             }
             self.opened = Some(Instant::now());
         }
-        let record = Record {
-            topic: message.topic(),
-            partition: number,
-            offset,
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-            key: message.key(),
-            value: message.payload(),
-            headers: Headers(HeaderSource::Kafka(message)),
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return Ok(());
         };
         self.outbox.set_input_partition(number);
         self.stage
-            .process(&mut partition.task, &record, &mut self.outbox);
+            .process(&mut partition.task, &record(message), &mut self.outbox);
         if partition.committed.is_none() {
             partition.committed = Some(partition.start.unwrap_or(offset));
         }
@@ -250,6 +276,76 @@ impl<S: Stage> Core<S> {
         // Writing to a string does not fail.
         write!(self.source, "{}/{number}/{offset}", message.topic()).unwrap_or_default();
         self.send_staged()
+    }
+
+    /// Brings the state on by a record whose outputs are committed already.
+    fn replay(&mut self, message: &BorrowedMessage<'_>) {
+        let Some(partition) = self.partitions.get_mut(&message.partition()) else {
+            return;
+        };
+        self.outbox.set_input_partition(message.partition());
+        self.stage
+            .process(&mut partition.task, &record(message), &mut self.outbox);
+        self.outbox.clear();
+        // An abort of other partitions' work finds nothing to undo here, and must not rewind behind the state.
+        partition.next = Some(message.offset() + 1);
+        partition.committed = partition.next;
+        partition.replayed = true;
+        partition.last_record = self.now;
+        self.meters.replayed.increment(1);
+    }
+
+    /// What replayed records changed is as good as committed, but for the changelog.
+    pub(super) fn gather_replayed(&mut self) {
+        for partition in self
+            .partitions
+            .values_mut()
+            .filter(|partition| partition.replayed)
+        {
+            self.changes.clear();
+            partition.task.flush(&mut self.changes);
+            partition.snapshot.absorb(&self.changes);
+            partition.task.committed();
+            partition.replayed = false;
+        }
+        self.changes.clear();
+    }
+
+    /// Before partitions are given away in order: makes the next commit bring their changelogs up to their offsets, so
+    /// that nobody has to replay. Where that can't be, somebody replays.
+    pub(super) fn snapshot_before_leaving(&mut self, leaving: impl Fn(i32) -> bool) {
+        if self.in_doubt {
+            return;
+        }
+        self.gather_replayed();
+        let behind: Vec<i32> = self
+            .partitions
+            .iter()
+            .filter(|(number, partition)| {
+                leaving(**number)
+                    && (partition.dirty || partition.snapshot.is_behind())
+                    && partition
+                        .next
+                        .is_some_and(|next| next >= partition.replay_until)
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        if behind.is_empty() || !self.settings.is_rolling() {
+            return;
+        }
+        if !self.producer.is_open() {
+            if self.producer.begin().is_err() {
+                return;
+            }
+            self.opened = Some(Instant::now());
+        }
+        let now = Instant::now();
+        for number in behind {
+            if let Some(partition) = self.partitions.get_mut(&number) {
+                partition.snapshot.hurry(now);
+                partition.dirty = true;
+            }
+        }
     }
 
     pub(super) fn idle(&mut self, number: i32, high: i64, now_ms: i64) -> Result<(), Recovery> {
@@ -325,7 +421,7 @@ impl<S: Stage> Core<S> {
         }
         let started = Instant::now();
         self.flush_changes()?;
-        let committer = self.settings.committer();
+        let metadata = self.settings.metadata(None);
         let mut offsets = TopicPartitionList::new();
         for (number, partition) in self
             .partitions
@@ -337,7 +433,14 @@ impl<S: Stage> Core<S> {
                 element
                     .set_offset(Offset::Offset(next))
                     .map_err(|error| Recovery::Stop(Error::internal(format!("offset: {error}"))))?;
-                element.set_metadata(&committer);
+                match partition.snapshot.behind_at() {
+                    Some(applied) if applied != next && self.settings.is_rolling() => {
+                        element.set_metadata(self.settings.metadata(Some(applied)));
+                    }
+                    _ => {
+                        element.set_metadata(&metadata);
+                    }
+                }
             }
         }
         // Read live, never kept: it is right only because staged work of partitions we do not own can't exist here.
@@ -348,14 +451,13 @@ impl<S: Stage> Core<S> {
             self.in_doubt = matches!(recovery, Recovery::Rebuild { .. });
             return Err(recovery);
         }
+        let interval = self.settings.snapshot_interval();
         for partition in self
             .partitions
             .values_mut()
             .filter(|partition| partition.dirty)
         {
-            partition.task.committed();
-            partition.committed = partition.next;
-            partition.dirty = false;
+            partition.stand(started, interval);
         }
         self.meters.consumed.increment(self.in_transaction as u64);
         self.meters.committed.increment(1);
@@ -371,14 +473,20 @@ impl<S: Stage> Core<S> {
         let Some(topic) = &self.settings.topology.changelog else {
             return Ok(());
         };
+        let (rolling, now) = (self.settings.is_rolling(), Instant::now());
         for (number, partition) in self
             .partitions
             .iter_mut()
             .filter(|(_, partition)| partition.dirty)
         {
+            if !partition.snapshot.begin(now, rolling) {
+                partition.task.flush(partition.snapshot.stage());
+                continue;
+            }
             self.changes.clear();
             partition.task.flush(&mut self.changes);
-            for (key, value) in self.changes.staged() {
+            let lacking = partition.snapshot.lacking(&self.changes);
+            for (key, value) in lacking.into_iter().chain(self.changes.staged()) {
                 self.producer.send(topic, *number, Some(key), value, None)?;
                 self.meters.changelog.increment(1);
             }
@@ -443,6 +551,7 @@ impl<S: Stage> Core<S> {
             .filter(|partition| partition.dirty)
         {
             partition.task.aborted();
+            partition.snapshot.aborted();
             partition.next = partition.committed;
             partition.dirty = false;
             self.rewind = true;
@@ -481,9 +590,7 @@ impl<S: Stage> Core<S> {
                 && partition.dirty
                 && offset == next
             {
-                partition.task.committed();
-                partition.committed = Some(next);
-                partition.dirty = false;
+                partition.stand(Instant::now(), self.settings.snapshot_interval());
                 took_effect = true;
             }
         }
@@ -519,6 +626,18 @@ impl<S: Stage> Core<S> {
             }
         }
         list
+    }
+}
+
+fn record<'a>(message: &'a BorrowedMessage<'a>) -> Record<'a> {
+    Record {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key(),
+        value: message.payload(),
+        headers: Headers(HeaderSource::Kafka(message)),
     }
 }
 

@@ -8,7 +8,7 @@ use super::producer::Signs;
 use crate::Error;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, config::FromClientConfigAndContext};
 use std::collections::BTreeMap;
@@ -28,10 +28,21 @@ enum Phase {
     Asked,
     /// Waiting for the last stable offset to reach `target`.
     Unstable { target: i64, looked_at: Instant },
-    /// Reading towards the end.
-    Reading,
-    /// Read to the end.
-    Done,
+    /// Reading towards the end: so many offsets of so many.
+    Reading { from: i64, at: i64, target: i64 },
+    /// Read to the end; so many offsets there were.
+    Done { all: u64 },
+}
+
+/// How far a reader is, over all its partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Offsets passed.
+    pub(super) read: u64,
+    /// Offsets that there are to pass, as far as known.
+    pub(super) all: u64,
+    /// Partitions that wait for somebody's open transaction to end.
+    pub(super) unstable: usize,
 }
 
 /// What a poll found.
@@ -93,21 +104,41 @@ impl Reader {
 
     /// Whether `partition` was read to the end.
     pub(super) fn is_done(&self, partition: i32) -> bool {
-        matches!(self.partitions.get(&partition), Some(Phase::Done))
+        matches!(self.partitions.get(&partition), Some(Phase::Done { .. }))
     }
 
     /// Something is left to read before somebody can go on.
     pub(super) fn is_busy(&self) -> bool {
         self.partitions
             .values()
-            .any(|phase| !matches!(phase, Phase::Done))
+            .any(|phase| !matches!(phase, Phase::Done { .. }))
+    }
+
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        let mut progress = Progress::default();
+        for phase in self.partitions.values() {
+            match *phase {
+                Phase::Asked => {}
+                Phase::Unstable { .. } => progress.unstable += 1,
+                Phase::Reading { from, at, target } => {
+                    progress.read += offsets(from, at);
+                    progress.all += offsets(from, target);
+                }
+                Phase::Done { all } => {
+                    progress.read += all;
+                    progress.all += all;
+                }
+            }
+        }
+        progress
     }
 
     /// Stops reading `partition`.
     pub(super) fn stop(&mut self, partition: i32) {
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.topic, partition);
-        if let Some(Phase::Reading | Phase::Done) = self.partitions.remove(&partition)
+        if let Some(Phase::Reading { .. } | Phase::Done { .. }) = self.partitions.remove(&partition)
             && let Err(error) = self.committed.incremental_unassign(&list)
         {
             warn!(topic = self.topic, partition, %error, "reader: unassign failed");
@@ -135,15 +166,19 @@ impl Reader {
                         Err(_) => break,
                     }
                 }
-                Phase::Unstable { .. } | Phase::Reading | Phase::Done => continue,
+                Phase::Unstable { .. } | Phase::Reading { .. } | Phase::Done { .. } => continue,
             };
             match self
                 .committed
                 .fetch_watermarks(&self.topic, *partition, QUERY_TIMEOUT)
             {
-                Ok((_, stable)) if stable >= target => {
+                Ok((low, stable)) if stable >= target => {
                     add_beginning(&mut ready, &self.topic, *partition);
-                    *phase = Phase::Reading;
+                    *phase = Phase::Reading {
+                        from: low,
+                        at: low,
+                        target,
+                    };
                 }
                 Ok(_) => {
                     *phase = Phase::Unstable {
@@ -169,11 +204,20 @@ impl Reader {
     pub(super) fn poll(&mut self, timeout: Duration) -> Option<Read<'_>> {
         // EOF names only the partition, which is why one reader reads one topic.
         match self.committed.poll(timeout)? {
-            Ok(record) => Some(Read::Record(record)),
+            Ok(record) => {
+                if let Some(Phase::Reading { at, .. }) =
+                    self.partitions.get_mut(&record.partition())
+                {
+                    *at = record.offset() + 1;
+                }
+                Some(Read::Record(record))
+            }
             Err(KafkaError::PartitionEOF(partition)) => {
                 let phase = self.partitions.get_mut(&partition)?;
-                if matches!(phase, Phase::Reading) {
-                    *phase = Phase::Done;
+                if let Phase::Reading { from, target, .. } = *phase {
+                    *phase = Phase::Done {
+                        all: offsets(from, target),
+                    };
                     return Some(Read::CaughtUp);
                 }
                 None
@@ -184,6 +228,10 @@ impl Reader {
             }
         }
     }
+}
+
+fn offsets(from: i64, to: i64) -> u64 {
+    u64::try_from(to - from).unwrap_or(0)
 }
 
 fn add_beginning(list: &mut TopicPartitionList, topic: &str, partition: i32) {

@@ -1,7 +1,8 @@
 //! From assigned to running: changelog, table and start offset of each partition.
 
 use super::core::{Core, Phase};
-use super::reader::Read;
+use super::metadata::Metadata;
+use super::reader::{Progress, Read, Reader};
 use super::worker::Group;
 use super::{LostInput, native};
 use crate::Error;
@@ -10,8 +11,9 @@ use metrics::{counter, gauge, histogram};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Records read from a changelog or table before the group consumer is polled again.
 const READ_SLICE: usize = 2_000;
@@ -28,6 +30,66 @@ impl<S: Stage> Core<S> {
             .values()
             .filter(|partition| matches!(partition.phase, Phase::Restoring { .. }))
             .count()
+    }
+
+    /// Partitions whose state is being brought on by records that were processed before.
+    pub(super) fn replaying(&self) -> usize {
+        self.partitions
+            .values()
+            .filter(|partition| {
+                matches!(partition.phase, Phase::Running)
+                    && partition
+                        .next
+                        .is_some_and(|next| next < partition.replay_until)
+            })
+            .count()
+    }
+
+    /// Why it is not ready, with how far it is and how long it will take; None when it is.
+    pub(super) fn unready(&self) -> Option<String> {
+        let assigned = self.partitions.len();
+        let (restoring, replaying) = (self.restoring(), self.replaying());
+        if restoring == 0 {
+            return (replaying > 0)
+                .then(|| format!("replaying the input of {replaying} of {assigned} partitions"));
+        }
+        let progress = self.restore_progress();
+        let since = self
+            .partitions
+            .values()
+            .filter_map(|partition| match partition.phase {
+                Phase::Restoring { since } => Some(since),
+                Phase::Running => None,
+            })
+            .min();
+        let mut text = format!("restoring {restoring} of {assigned} partitions");
+        if progress.all > 0 {
+            let elapsed = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            text += &describe(progress, elapsed);
+        }
+        if progress.unstable > 0 {
+            // Writing to a string does not fail.
+            write!(
+                text,
+                ", {} waiting for a transaction that somebody left open",
+                progress.unstable
+            )
+            .unwrap_or_default();
+        }
+        Some(text)
+    }
+
+    fn restore_progress(&self) -> Progress {
+        let parts = [&self.changelog, &self.table].map(|reader| {
+            reader
+                .as_ref()
+                .map_or_else(Progress::default, Reader::progress)
+        });
+        Progress {
+            read: parts.iter().map(|part| part.read).sum(),
+            all: parts.iter().map(|part| part.all).sum(),
+            unstable: parts.iter().map(|part| part.unstable).sum(),
+        }
     }
 
     pub(super) fn read_tables_and_changelogs(&mut self) -> Result<(), Error> {
@@ -119,14 +181,18 @@ impl<S: Stage> Core<S> {
             let Some(partition) = self.partitions.get_mut(&number) else {
                 continue;
             };
+            // Where reading goes on: at the committed offset, or before it, where the changelog is behind.
+            let applied = Metadata::parse(element.metadata()).and_then(|metadata| metadata.applied);
+            let from = |offset: i64| applied.map_or(offset, |applied| applied.min(offset));
             match element.offset() {
-                Offset::Offset(offset) if offset < low => match self.settings.lost_input {
+                Offset::Offset(offset) if from(offset) < low => match self.settings.lost_input {
                     LostInput::Stop => {
                         return Err(Error::data(format!(
-                            "topic {topic} partition {number}: committed offset {offset}, but retention has removed \
-                             everything before {low}: {} records were lost unread. To go on behind the gap, start once \
-                             with pipeline.on_lost_input = \"earliest\"",
-                            low - offset
+                            "topic {topic} partition {number}: committed offset {offset}, state as of {}, but retention has \
+                             removed everything before {low}: {} records were lost unread. To go on behind the gap, start \
+                             once with pipeline.on_lost_input = \"earliest\"",
+                            from(offset),
+                            low - from(offset)
                         )));
                     }
                     LostInput::Earliest => {
@@ -135,11 +201,17 @@ impl<S: Stage> Core<S> {
                             offset, low, "records were removed unread; going on behind the gap"
                         );
                         partition.start = Some(low);
+                        partition.replay_until = offset;
                     }
                 },
-                Offset::Offset(offset) => partition.start = Some(offset),
+                Offset::Offset(offset) => {
+                    partition.start = Some(from(offset));
+                    partition.replay_until = offset;
+                }
                 _ => partition.start = Some(low),
             }
+            partition.snapshot.applied = partition.start;
+            debug!(partition = number, committed = ?element.offset(), state_as_of = applied, "start offset");
         }
         Ok(())
     }
@@ -166,7 +238,11 @@ impl<S: Stage> Core<S> {
                 partition.last_record = Instant::now();
                 partition.committed = partition.start;
                 partition.next = partition.start;
-                if partition.skipped {
+                // The group's consumer stands at the committed offset, wherever the state is.
+                let behind = partition
+                    .start
+                    .is_some_and(|start| start < partition.replay_until);
+                if partition.skipped || behind {
                     self.rewind = true;
                 }
                 histogram!("chassis_restore_duration_seconds")
@@ -221,7 +297,47 @@ impl<S: Stage> Core<S> {
             .sum();
         self.meters.entries.set(entries as f64);
         let restoring = self.restoring();
-        gauge!("chassis_restoring_partitions", "worker" => self.settings.worker.to_string())
-            .set(restoring as f64);
+        let worker = self.settings.worker.to_string();
+        gauge!("chassis_restoring_partitions", "worker" => worker.clone()).set(restoring as f64);
+        gauge!("chassis_replaying_partitions", "worker" => worker.clone())
+            .set(self.replaying() as f64);
+        let progress = self.restore_progress();
+        gauge!("chassis_restore_remaining_records", "worker" => worker)
+            .set(progress.all.saturating_sub(progress.read) as f64);
+    }
+}
+
+/// `progress` after `elapsed` seconds.
+fn describe(progress: Progress, elapsed: f64) -> String {
+    let Progress { read, all, .. } = progress;
+    let percent = read.saturating_mul(100) / all.max(1);
+    let mut text = format!(", {percent} % of {all} offsets read");
+    if read > 0 && read < all {
+        let left = elapsed * (all - read) as f64 / read as f64;
+        write!(text, ", about {:.0} s left", left.ceil()).unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_says_how_far_it_is_and_how_long_it_will_take() {
+        let at = |read, all| Progress {
+            read,
+            all,
+            unstable: 0,
+        };
+        assert_eq!(
+            describe(at(250, 1_000), 2.0),
+            ", 25 % of 1000 offsets read, about 6 s left"
+        );
+        assert_eq!(describe(at(0, 1_000), 2.0), ", 0 % of 1000 offsets read");
+        assert_eq!(
+            describe(at(1_000, 1_000), 2.0),
+            ", 100 % of 1000 offsets read"
+        );
     }
 }

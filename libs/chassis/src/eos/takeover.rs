@@ -11,6 +11,7 @@
 //! commit would be refused in any case.
 
 use super::Settings;
+use super::metadata::Metadata;
 use super::producer::Signs;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
@@ -26,14 +27,6 @@ use tracing::{debug, info};
 
 /// For each call: all of it runs beside the loop, and is of no use when it takes longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Neither a transactional id nor a client id can hold it: both come from names.
-const SEPARATOR: char = '\t';
-
-/// What a committed offset says about its committer.
-pub(super) fn committer(transactional_id: &str, client_id: &str) -> String {
-    format!("{transactional_id}{SEPARATOR}{client_id}")
-}
-
 /// Transactional ids of committers that are not in the group, this member's own excepted. Metadata of any other form is
 /// somebody else's.
 fn orphaned<'a>(
@@ -43,11 +36,11 @@ fn orphaned<'a>(
 ) -> BTreeSet<String> {
     metadata
         .into_iter()
-        .filter_map(|text| text.split_once(SEPARATOR))
-        .filter(|(transactional_id, client_id)| {
-            *transactional_id != own && !members.contains(*client_id)
+        .filter_map(Metadata::parse)
+        .filter(|committer| {
+            committer.transactional_id != own && !members.contains(committer.client_id)
         })
-        .map(|(transactional_id, _)| transactional_id.to_owned())
+        .map(|committer| committer.transactional_id.to_owned())
         .collect()
 }
 
@@ -125,11 +118,25 @@ mod tests {
 
     #[test]
     fn only_committers_that_are_neither_here_nor_in_the_group_are_fenced() {
-        let committers = ["gone", "other", "own"].map(|id| committer(id, &format!("{id}-client")));
+        let committers = [
+            ("gone", None),
+            ("other", None),
+            ("own", Some(7)),
+            ("late", Some(7)),
+        ]
+        .map(|(id, applied)| {
+            let client_id = format!("{id}-client");
+            Metadata {
+                transactional_id: id,
+                client_id: &client_id,
+                applied,
+            }
+            .encode()
+        });
         let mut metadata: Vec<&str> = committers.iter().map(String::as_str).collect();
         metadata.extend(["", "somebody else's"]);
         let members = BTreeSet::from(["other-client".to_owned(), "own-client".to_owned()]);
         let found = orphaned(metadata, &members, "own");
-        assert_eq!(found, BTreeSet::from(["gone".to_owned()]));
+        assert_eq!(found, ["gone", "late"].map(str::to_owned).into());
     }
 }

@@ -184,6 +184,7 @@ impl<S: Stage> Worker<S> {
             self.turn()?;
         }
         self.gate.close("draining");
+        self.core().snapshot_before_leaving(|_| true);
         let result = self.commit();
         if result.is_err() {
             self.core().undo();
@@ -211,7 +212,8 @@ impl<S: Stage> Worker<S> {
         self.rewind()?;
         let drained = self.process_batch()?;
         let due = {
-            let core = self.core();
+            let mut core = self.core();
+            core.gather_replayed();
             core.producer.is_open()
                 && (drained
                     || core.in_transaction >= self.settings.max_transaction_records
@@ -383,13 +385,9 @@ impl<S: Stage> Worker<S> {
                 .resume(&list)
                 .map_err(|error| Error::internal(format!("resume: {error}")))?;
         }
-        let (assigned, restoring) = {
-            let core = self.core();
-            (core.partitions.len(), core.restoring())
-        };
-        if restoring > 0 {
-            self.gate
-                .close(format!("restoring {restoring} of {assigned} partitions"));
+        let unready = self.core().unready();
+        if let Some(reason) = unready {
+            self.gate.close(reason);
         } else if !ready.is_empty() {
             self.back();
             self.gate.open();
@@ -406,16 +404,16 @@ impl<S: Stage> Worker<S> {
             }
             return Ok(());
         }
-        let (assigned, restoring) = {
+        let (assigned, unready) = {
             let core = self.core();
-            (core.partitions.len(), core.restoring())
+            (core.partitions.len(), core.unready())
         };
         if assigned == 0 {
             // More members than partitions: a standby is ready to take over, so it is ready.
             if self.consumer.context().lock().joined() {
                 self.gate.open();
             }
-        } else if restoring == 0 {
+        } else if unready.is_none() {
             self.gate.open();
         }
         if let Some(after) = self.settings.idle_after {

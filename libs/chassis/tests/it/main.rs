@@ -13,4 +13,5 @@ mod lost_input;
 mod outage;
 mod refused;
 mod rights;
+mod rolling;
 mod support;
