@@ -10,14 +10,21 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
 
 /** Tells on standard output, one JSON object a line, how far an instance is. {@code time_ms} is the wall clock's. */
 final class Progress implements KafkaStreams.StateListener, StateRestoreListener {
-    private int restoring;
     private long restoreBeganMs;
+    private long restoreEndedMs;
     private long stores;
     private long records;
 
     @Override
     public synchronized void onChange(KafkaStreams.State state, KafkaStreams.State before) {
         if (state == KafkaStreams.State.RUNNING) {
+            // What has been restored since it ran the last time, the global table included.
+            long took = restoreEndedMs - restoreBeganMs;
+            say("restored", "\"stores\":" + stores + ",\"records\":" + records + ",\"ms\":" + took);
+            restoreBeganMs = 0;
+            restoreEndedMs = 0;
+            stores = 0;
+            records = 0;
             long started = ManagementFactory.getRuntimeMXBean().getStartTime();
             say("running", "\"since_start_ms\":" + (System.currentTimeMillis() - started));
         } else if (state == KafkaStreams.State.REBALANCING) {
@@ -27,12 +34,10 @@ final class Progress implements KafkaStreams.StateListener, StateRestoreListener
 
     @Override
     public synchronized void onRestoreStart(TopicPartition partition, String store, long from, long to) {
-        if (restoring == 0) {
+        if (restoreBeganMs == 0) {
             restoreBeganMs = System.currentTimeMillis();
-            stores = 0;
-            records = 0;
+            restoreEndedMs = restoreBeganMs;
         }
-        restoring++;
     }
 
     @Override
@@ -44,20 +49,7 @@ final class Progress implements KafkaStreams.StateListener, StateRestoreListener
     public synchronized void onRestoreEnd(TopicPartition partition, String store, long restored) {
         stores++;
         records += restored;
-        ended();
-    }
-
-    @Override
-    public synchronized void onRestoreSuspended(TopicPartition partition, String store, long restored) {
-        ended();
-    }
-
-    private void ended() {
-        restoring--;
-        if (restoring == 0) {
-            long took = System.currentTimeMillis() - restoreBeganMs;
-            say("restored", "\"stores\":" + stores + ",\"records\":" + records + ",\"ms\":" + took);
-        }
+        restoreEndedMs = System.currentTimeMillis();
     }
 
     synchronized void failed(Throwable error) {

@@ -123,8 +123,6 @@ final class Settings {
                 inMemory()
                         ? BuiltInDslStoreSuppliers.InMemoryDslStoreSuppliers.class
                         : BuiltInDslStoreSuppliers.RocksDBDslStoreSuppliers.class);
-        // What Kafka 5 will do; without it each start warns. (Its constant is deprecated from its first day.)
-        properties.put("processing.exception.handler.global.enabled", "true");
         properties.put(StreamsConfig.GROUP_PROTOCOL_CONFIG, get("KS_GROUP_PROTOCOL"));
         if (get("KS_GROUP_PROTOCOL").equals("classic")) {
             // With the streams protocol these are settings of the group, on the broker; it knows no static members.
