@@ -57,6 +57,18 @@ impl Evidence {
         }
     }
 
+    /// Adds a line to a text.
+    pub(crate) fn keep_line(&self, name: &str, line: &str) {
+        let added = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(name))
+            .and_then(|mut file| writeln!(file, "{line}"));
+        if let Err(error) = added {
+            self.say(&format!("{name} can't be written: {error}"));
+        }
+    }
+
     /// Keeps a copy of a log.
     pub(crate) fn copy(&self, name: &str, from: &Path) {
         if let Err(error) = std::fs::copy(from, self.logs().join(name)) {

@@ -3,11 +3,11 @@
 use crate::disk::Disk;
 use crate::plan::{Action, Layout, Poison};
 use crate::role::Role;
+use crate::run::make_topics;
 use crate::supervisor::Settings;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use testbed::{Broker, Cluster, Hold, NewRecord, Postgres, Proxy};
@@ -73,20 +73,8 @@ impl Ground {
             assets,
             disk,
         };
-        ground.make_topics(binaries, brokers);
+        make_topics(binaries, ground.bootstrap(), brokers);
         ground
-    }
-
-    fn make_topics(&self, binaries: &Path, brokers: usize) {
-        let made = Command::new(binaries.join("topics"))
-            .args(["apply", "--bootstrap-servers", self.bootstrap()])
-            .args(["--replication-factor", &brokers.to_string()])
-            .stdout(Stdio::null())
-            .status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "the topics can't be made"
-        );
     }
 
     /// What of it can be struck.

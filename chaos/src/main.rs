@@ -9,9 +9,11 @@
 mod check;
 mod disk;
 mod evidence;
+mod failover;
 mod ground;
 mod lineage;
 mod load;
+mod pause;
 mod plan;
 mod progress;
 mod random;
@@ -41,6 +43,11 @@ enum Command {
     Run {
         #[command(flatten)]
         run: Run,
+    },
+    /// Measure how long partitions wait when a member dies or is restarted. Exit 1 when a limit is passed.
+    Failover {
+        #[command(flatten)]
+        failover: Failover,
     },
     /// Print what would strike when.
     Plan {
@@ -73,10 +80,46 @@ struct Run {
     #[arg(long)]
     keep: bool,
     /// Where the folder is made.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out"))]
+    #[arg(long, default_value = OUT)]
     out: PathBuf,
 }
 
+#[derive(Clone, Debug, Args)]
+struct Failover {
+    /// GPUs.
+    #[arg(long, default_value_t = 10_000)]
+    gpus: u32,
+    /// Records a second.
+    #[arg(long, default_value_t = 2_000)]
+    records_per_second: u64,
+    /// Instances of the validator.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=8))]
+    instances: u32,
+    /// Kills of each kind.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Keep the folder though no limit was passed.
+    #[arg(long)]
+    keep: bool,
+    /// Where the folder is made.
+    #[arg(long, default_value = OUT)]
+    out: PathBuf,
+}
+
+impl Failover {
+    fn options(self) -> failover::Options {
+        failover::Options {
+            gpus: self.gpus,
+            records_per_second: self.records_per_second,
+            instances: self.instances,
+            rounds: self.rounds,
+            keep: self.keep,
+            out: self.out,
+        }
+    }
+}
+
+const OUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/out");
 const SHORT: Duration = Duration::from_secs(90);
 const LONG: Duration = Duration::from_mins(4);
 /// Minutes of event time in a backlog.
@@ -106,6 +149,7 @@ impl Run {
 fn main() -> ExitCode {
     let green = match Arguments::parse().command {
         Command::Run { run } => run::run(&run.options()),
+        Command::Failover { failover } => failover::run(&failover.options()),
         Command::Plan { run } => {
             let options = run.options();
             let text = report::plan(&run::plan_of(&options));

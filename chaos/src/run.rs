@@ -12,6 +12,7 @@ use crate::{check, plan, progress};
 use schema::topic;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -117,6 +118,19 @@ pub(crate) fn binaries() -> Result<PathBuf, String> {
         }
     }
     Ok(folder)
+}
+
+/// Makes the topics of the catalogue.
+pub(crate) fn make_topics(binaries: &Path, bootstrap: &str, replicas: usize) {
+    let made = Command::new(binaries.join("topics"))
+        .args(["apply", "--bootstrap-servers", bootstrap])
+        .args(["--replication-factor", &replicas.to_string()])
+        .stdout(Stdio::null())
+        .status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "the topics can't be made"
+    );
 }
 
 struct Scene<'a> {
