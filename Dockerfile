@@ -12,7 +12,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     set -eu; \
-    programs="collector validator asset-lookup enricher aggregator anomaly-detector health-scorer tsdb-sink topics fleet-sim"; \
+    programs="collector validator asset-lookup enricher aggregator anomaly-detector health-scorer tsdb-sink auditor topics fleet-sim"; \
     cargo build --release --locked $(printf -- ' -p %s' $programs); \
     mkdir /out; \
     for program in $programs; do cp "target/release/$program" /out/; done

@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 STACK := deploy/local/stack.sh
 CARGO := cargo
-SERVICES := collector validator asset-lookup enricher aggregator anomaly-detector health-scorer tsdb-sink
+SERVICES := collector validator asset-lookup enricher aggregator anomaly-detector health-scorer tsdb-sink auditor
 IMAGES := $(SERVICES) topics fleet-sim
 VERSION ?= dev
 

@@ -30,6 +30,7 @@ pub const SERVICES: &[&str] = &[
     "anomaly-detector",
     "health-scorer",
     "tsdb-sink",
+    "auditor",
 ];
 
 /// How long a service may take until it is ready.

@@ -169,6 +169,8 @@ pub const ANOMALY_DETECTOR_CHANGELOG: Topic =
 /// The health-scorer's state: the ledger of each GPU.
 pub const HEALTH_SCORER_CHANGELOG: Topic =
     changelog!("health-scorer-changelog" of "health-scorer", ENRICHED.partitions);
+/// The auditor's state: one record, and one partition for it.
+pub const AUDITOR_CHANGELOG: Topic = changelog!("auditor-changelog" of "auditor", 1);
 
 /// The compacted topics that hold the services' state.
 pub const CHANGELOGS: &[Topic] = &[
@@ -176,6 +178,7 @@ pub const CHANGELOGS: &[Topic] = &[
     AGGREGATOR_CHANGELOG,
     ANOMALY_DETECTOR_CHANGELOG,
     HEALTH_SCORER_CHANGELOG,
+    AUDITOR_CHANGELOG,
 ];
 
 /// The header of a raw record that was copied for a replay: the original's append time, milliseconds since the epoch as

@@ -12,6 +12,7 @@ aggregator       | 8085 |
 anomaly-detector | 8086 |
 health-scorer    | 8087 |
 tsdb-sink        | 8088 | DATABASE__URL=@health_url@
+auditor          | 8089 | DATABASE__URL=@health_url@
 '
 readonly FLEET_SIM_PORT=9400
 # Quicker than a real exporter's 10 s or more, so that there is something to see soon.

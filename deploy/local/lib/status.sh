@@ -5,9 +5,9 @@
 readonly RATE_SECONDS=2
 
 # Counters whose sums are a service's input and output, where they are not the chassis's. awk patterns of metric names.
-readonly RECORDS_IN='^(chassis_records_consumed_total|collector_readings_total|tsdb_sink_records_total)[{ ]'
+readonly RECORDS_IN='^(chassis_records_consumed_total|collector_readings_total|tsdb_sink_records_total|auditor_records_total)[{ ]'
 readonly RECORDS_OUT='^(chassis_records_produced_total|collector_records_delivered_total|asset_lookup_published_total|tsdb_sink_rows_total)[{ ]'
-readonly LAG='^(chassis_consumer|tsdb_sink)_lag_records[{ ]'
+readonly LAG='^(chassis_consumer|tsdb_sink|auditor)_lag_records[{ ]'
 # What the database is asked is the business of the service that owns its tables.
 readonly overview_dir=$repo_dir/services/tsdb-sink/sql/overview
 
