@@ -246,7 +246,7 @@ impl Broker {
     ) -> Result<(), Refused> {
         self.check(flaws, id, epoch)?;
         self.check_member(flaws, id, generation)?;
-        let stale = epoch != self.producers[id].epoch || self.is_stale(id, &offsets);
+        let stale = epoch != self.producers[id].epoch || self.is_stale(id, offsets);
         let open = self.producers[id].open.get_or_insert_default();
         for (pending, offset) in open.offsets.iter_mut().zip(offsets) {
             *pending = offset.or(*pending);
@@ -361,9 +361,9 @@ impl Broker {
         }
     }
 
-    fn is_stale(&self, id: InstanceId, offsets: &[Option<u8>; PARTITIONS]) -> bool {
+    fn is_stale(&self, id: InstanceId, offsets: [Option<u8>; PARTITIONS]) -> bool {
         offsets
-            .iter()
+            .into_iter()
             .zip(self.group.owners)
             .any(|(offset, owner)| offset.is_some() && owner != Some(id))
     }

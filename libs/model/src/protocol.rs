@@ -147,7 +147,6 @@ impl Protocol {
             actions.push(Action::Deliver(i));
         }
         match me.step {
-            Step::Working => {}
             Step::Offsets { .. } => actions.push(Action::SendOffsets(i)),
             Step::Ending if me.queue.is_empty() => {
                 actions.push(Action::EndTransaction(i));
@@ -158,7 +157,7 @@ impl Protocol {
                     actions.push(Action::HoldRequest(i));
                 }
             }
-            Step::Ending => {}
+            Step::Working | Step::Ending => {}
             Step::Unanswered => actions.extend([Action::RetryEnd(i), Action::GiveUp(i)]),
             Step::OffsetsAfter => actions.push(Action::CommitOffsetsAfter(i)),
         }
@@ -278,6 +277,10 @@ impl Protocol {
 
     // === what it does ===
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm an action, each a few lines: a list to read from top to bottom"
+    )]
     fn apply(&self, world: &mut World, action: Action) {
         let broker = &mut world.broker;
         let instances = &mut world.instances;
@@ -360,7 +363,7 @@ impl Protocol {
             Action::RetryEnd(i) => self.end(broker, &mut instances[i], i, true),
             Action::GiveUp(i) => instances[i].abandon(self.flaws),
             Action::CommitOffsetsAfter(i) => {
-                self.commit_offsets_after(broker, &mut instances[i], i)
+                self.commit_offsets_after(broker, &mut instances[i], i);
             }
             Action::Rebalance => {
                 broker.group.rebalance();
