@@ -66,3 +66,50 @@ pub struct Reason {
     /// A sentence for a person, with the value and the limit.
     pub message: String,
 }
+
+/// The most bytes of a reason's field and message. Parsers quote what they could not read, all of it, and a dead letter
+/// that is too large for its topic would stop the service that writes it.
+const MAX_REASON_BYTES: usize = 1_000;
+
+impl Reason {
+    /// Field and message are cut to 1,000 bytes each.
+    pub fn new(code: impl Into<String>, field: Option<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            field: field.map(cut),
+            message: cut(message.into()),
+        }
+    }
+}
+
+/// `text` with an ellipsis for what is over the limit.
+fn cut(mut text: String) -> String {
+    const ELLIPSIS: char = '…';
+    if text.len() > MAX_REASON_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_REASON_BYTES - ELLIPSIS.len_utf8()));
+        text.push(ELLIPSIS);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        let long = "ü".repeat(400_000);
+        let reason = Reason::new("unreadable", Some(long.clone()), long);
+        for text in [reason.field.unwrap(), reason.message] {
+            assert!(text.len() <= MAX_REASON_BYTES);
+            assert!(text.len() > MAX_REASON_BYTES - 4);
+            assert!(text.ends_with("ü…"));
+        }
+    }
+
+    #[test]
+    fn a_reason_that_fits_stays_as_it_is() {
+        let fits = "x".repeat(MAX_REASON_BYTES);
+        assert_eq!(Reason::new("code", None, fits.clone()).message, fits);
+    }
+}

@@ -76,11 +76,11 @@ pub fn dead_letter(
         original_encoding,
         original_size_bytes: value.len() as u64,
         original_truncated: is_truncated,
-        validation_errors: vec![Reason {
-            code: code.as_str().to_owned(),
-            field: field.map(str::to_owned),
+        validation_errors: vec![Reason::new(
+            code.as_str(),
+            field.map(str::to_owned),
             message,
-        }],
+        )],
     }
 }
 

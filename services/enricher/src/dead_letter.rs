@@ -50,11 +50,11 @@ pub fn dead_letter(
         original_encoding: encoding,
         original_size_bytes: value.len() as u64,
         original_truncated: kept < value.len(),
-        validation_errors: vec![Reason {
-            code: reason.code().to_owned(),
-            field: reason.field().map(str::to_owned),
-            message: reason.to_string(),
-        }],
+        validation_errors: vec![Reason::new(
+            reason.code(),
+            reason.field().map(str::to_owned),
+            reason.to_string(),
+        )],
     }
 }
 

@@ -90,11 +90,7 @@ pub fn dead_letter(
         original_encoding,
         original_size_bytes: value.len() as u64,
         original_truncated: kept < value.len(),
-        validation_errors: vec![Reason {
-            code: reason.code().to_owned(),
-            field: None,
-            message: reason.to_string(),
-        }],
+        validation_errors: vec![Reason::new(reason.code(), None, reason.to_string())],
     }
 }
 

@@ -98,11 +98,11 @@ impl Original<'_> {
             original_encoding: encoding,
             original_size_bytes: value.len() as u64,
             original_truncated: kept < value.len(),
-            validation_errors: vec![Reason {
-                code: reason.code.to_owned(),
-                field: reason.field.clone(),
-                message: reason.message.clone(),
-            }],
+            validation_errors: vec![Reason::new(
+                reason.code,
+                reason.field.clone(),
+                reason.message.clone(),
+            )],
         }
     }
 

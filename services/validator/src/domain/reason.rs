@@ -106,14 +106,8 @@ impl Reasons {
     }
 
     fn push(&mut self, code: Code, field: Option<String>, message: String) {
-        self.0.push((
-            code,
-            Reason {
-                code: code.as_str().to_owned(),
-                field,
-                message,
-            },
-        ));
+        self.0
+            .push((code, Reason::new(code.as_str(), field, message)));
     }
 }
 
