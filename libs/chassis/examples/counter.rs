@@ -32,8 +32,9 @@ async fn run(config: Config, app: App) -> Result<(), Error> {
         table: None,
     };
     let work = Duration::from_micros(config.counter.work_us);
+    let state_bytes = config.counter.state_bytes;
     chassis::eos::run(&app, &config.kafka, &config.pipeline, topology, move || {
-        Counter { work }
+        Counter { work, state_bytes }
     })
     .await
 }
@@ -57,6 +58,8 @@ struct CounterConfig {
     changelog: String,
     /// Microseconds of pretended work a record, so that a test can strike in mid-transaction.
     work_us: u64,
+    /// Bytes of pretended state a key, beside its count.
+    state_bytes: usize,
 }
 
 impl ServiceConfig for Config {
@@ -90,10 +93,31 @@ impl ServiceConfig for Config {
 
 struct Counter {
     work: Duration,
+    state_bytes: usize,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Count(u64);
+struct Count {
+    count: u64,
+    ballast: Vec<u8>,
+}
+
+impl Count {
+    fn new(state_bytes: usize, seed: u64) -> Self {
+        // Numbers of a linear congruential generator (Knuth), so that compression has no easy game.
+        let mut state = seed;
+        let ballast = (0..state_bytes).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()[0]
+        });
+        Self {
+            count: 0,
+            ballast: ballast.collect(),
+        }
+    }
+}
 
 impl TableValue for Count {
     const VERSION: u8 = 1;
@@ -113,13 +137,17 @@ impl Stage for Counter {
             std::thread::sleep(self.work);
         }
         let key = record.key.unwrap_or_default();
-        let count = task.0.get_or_insert_with(key, || Count(0));
-        count.0 += 1;
+        let seed = record.offset.unsigned_abs();
+        let state_bytes = self.state_bytes;
+        let count = task
+            .0
+            .get_or_insert_with(key, || Count::new(state_bytes, seed));
+        count.count += 1;
         out.send(
             COUNTS,
             out.co_partition(COUNTS),
             Some(key),
-            Some(count.0.to_string().as_bytes()),
+            Some(count.count.to_string().as_bytes()),
         );
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct Core<S: Stage> {
     /// The time of this stretch of records; the clock is not read for each.
     pub(super) now: Instant,
     pub(super) fenced: Vec<Instant>,
+    /// Since when it has waited for the group to give it a share, if only an empty one.
+    pub(super) unassigned_since: Option<Instant>,
     pub(super) failure: Option<Error>,
     pub(super) meters: Meters,
 }
@@ -151,14 +153,15 @@ impl<S: Stage> Core<S> {
                     last_idle: now,
                 },
             );
+            // It is asked for once the start offset is known, never before.
             if let Some(changelog) = &mut self.changelog {
                 changelog.stop(number);
-                changelog.ask(number);
             }
             if let Some(table) = &mut self.table {
                 table.ask(number % self.settings.table_partitions);
             }
         }
+        self.unassigned_since = None;
         if list.count() > 0 {
             takeover::begin(&self.settings, numbers(list));
         }
@@ -214,6 +217,9 @@ impl<S: Stage> Core<S> {
                     self.stage.forget_table(table_partition);
                 }
             }
+        }
+        if is_lost {
+            self.unassigned_since = Some(Instant::now());
         }
         let kind = if is_lost { "lost" } else { "revoked" };
         counter!("chassis_rebalances_total", "kind" => kind).increment(1);

@@ -211,6 +211,12 @@ impl<S: Stage> Core<S> {
                 _ => partition.start = Some(low),
             }
             partition.snapshot.applied = partition.start;
+            // Only now: the broker tells a committed offset when no transaction can change it any more, so whatever
+            // that offset's transaction changed is below the high watermark from here on. Asked for before, the
+            // changelog could end short of changes that a predecessor sends late and commits.
+            if let Some(changelog) = &mut self.changelog {
+                changelog.ask(number);
+            }
             debug!(partition = number, committed = ?element.offset(), state_as_of = applied, "start offset");
         }
         Ok(())
