@@ -16,6 +16,7 @@ mod broker;
 mod corpus;
 mod latency;
 mod process;
+mod restore;
 mod throughput;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,14 @@ enum Command {
         #[arg(long)]
         floors: bool,
     },
+    /// How long restoring state takes.
+    Restore {
+        #[command(flatten)]
+        restore: restore::Options,
+        /// Exit 1 when it takes longer than it may.
+        #[arg(long)]
+        floors: bool,
+    },
     /// The bare loop, as a process of its own (used by the others).
     #[command(hide = true)]
     Bare(bare::Options),
@@ -46,23 +55,34 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     match Arguments::parse().command {
-        Command::Bare(options) => return bare::run(&options),
+        Command::Bare(options) => bare::run(&options),
         Command::All {
             throughput,
             latency,
             floors,
-        } => {
-            let broker = broker::Broker::start();
-            println!("broker {} · {} cores\n", broker.bootstrap(), cores());
-            let mut missed = throughput::run(&broker, &throughput);
-            missed.extend(latency::run(&broker, &latency));
-            for line in &missed {
-                println!("below the floor: {line}");
-            }
-            if floors && !missed.is_empty() {
-                return std::process::ExitCode::FAILURE;
-            }
+        } => measure(floors, |broker| {
+            let mut missed = throughput::run(broker, &throughput);
+            missed.extend(latency::run(broker, &latency));
+            missed
+        }),
+        Command::Restore { restore, floors } => {
+            measure(floors, |broker| restore::run(broker, &restore))
         }
+    }
+}
+
+fn measure(
+    floors: bool,
+    run: impl FnOnce(&broker::Broker) -> Vec<String>,
+) -> std::process::ExitCode {
+    let broker = broker::Broker::start();
+    println!("broker {} · {} cores\n", broker.bootstrap(), cores());
+    let missed = run(&broker);
+    for line in &missed {
+        println!("below the floor: {line}");
+    }
+    if floors && !missed.is_empty() {
+        return std::process::ExitCode::FAILURE;
     }
     std::process::ExitCode::SUCCESS
 }

@@ -15,9 +15,19 @@ pub(crate) struct Service {
 impl Service {
     /// Starts `name` with settings such as `("TOPICS__RAW", "t")`.
     pub(crate) fn start(name: &str, kafka: &str, settings: &[(String, String)]) -> Self {
+        Self::start_from(name, name, kafka, settings)
+    }
+
+    /// Starts the service `name` from the file `path` beside this binary.
+    pub(crate) fn start_from(
+        path: &str,
+        name: &str,
+        kafka: &str,
+        settings: &[(String, String)],
+    ) -> Self {
         let port = testbed::free_port();
         let prefix = name.to_uppercase().replace('-', "_");
-        let child = Command::new(binary(name))
+        let child = Command::new(binary(path))
             .env(
                 format!("{prefix}__HTTP__LISTEN"),
                 format!("127.0.0.1:{port}"),
@@ -40,8 +50,19 @@ impl Service {
 
     pub(crate) fn wait_ready(&self) {
         testbed::wait_until(Duration::from_mins(1), "a service to be ready", || {
-            self.get("/readyz").0 == 200
+            self.is_ready()
         });
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get("/readyz").0 == 200
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        drop(Command::new("kill").args(["-TERM", &pid]).status());
+        drop(self.child.wait());
     }
 
     /// Sum of a metric's series.
