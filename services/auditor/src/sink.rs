@@ -111,6 +111,10 @@ impl Sink {
                 offset,
                 key,
             } => {
+                // Its dead letter came first.
+                if self.letters.contains(&(topic, partition, offset)) {
+                    return;
+                }
                 if self.waiting.len() >= self.config.sink.max_samples {
                     metrics::sink_unaudited(table(topic));
                     return;

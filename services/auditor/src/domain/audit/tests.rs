@@ -383,6 +383,29 @@ fn an_output_without_a_source_is_counted_unless_it_is_a_tick_or_the_sinks() {
 }
 
 #[test]
+fn a_tick_beside_a_dead_letter_is_no_second_outcome() {
+    let mut audit = Audit::new(names(), LIMITS, Start::Earliest, None, &survey(&[], 0, 0));
+    see(&mut audit, RAW, 0, None, "{}");
+    see(&mut audit, INVALID, 0, Some("raw/0/0"), "{}");
+    audit.record(&Seen {
+        topic: VALIDATED,
+        partition: 0,
+        offset: 0,
+        time_ms: 0,
+        key: None,
+        value: b"{}",
+        source: Some(b"raw/0/0"),
+        foreign: false,
+    });
+    let asked = audit.next().clone();
+    let ends = [(RAW, 1), (VALIDATED, 1), (INVALID, 1)];
+    assert!(audit.survey(&survey(&ends, 0, 1), &asked).is_empty());
+    audit.settle();
+    let totals = audit.totals(0);
+    assert_eq!((totals.audited, totals.doubled), (1, 0));
+}
+
+#[test]
 fn a_topic_made_anew_begins_a_new_account_and_says_what_it_gave_up() {
     let mut audit = Audit::new(names(), LIMITS, Start::Earliest, None, &survey(&[], 0, 0));
     for offset in 0..10 {
