@@ -3,10 +3,10 @@
 use super::identity::Identifies;
 use super::ledger::Kind;
 
-/// A topic's place in [`Pipeline::topics`].
+/// A topic's place among those that are audited: an index below [`TOPICS`].
 pub type TopicId = usize;
 
-/// The topics, in the order of [`Pipeline::topics`].
+/// Telemetry as it came.
 pub const RAW: TopicId = 0;
 /// Valid telemetry.
 pub const VALIDATED: TopicId = 1;
