@@ -79,12 +79,12 @@ impl Topic {
         ];
         match self.cleanup {
             Cleanup::Delete => config.push(("segment.ms", DAY_MS.to_string())),
-            // The active segment is never compacted: keep it small, or a restore reads many times the live state.
+            // The active segment is never compacted: keep it short, or a restore reads many times the live state.
             Cleanup::Compact => config.extend([
                 ("max.compaction.lag.ms", "600000".to_owned()),
                 ("min.cleanable.dirty.ratio", "0.1".to_owned()),
                 ("segment.bytes", (64 * 1024 * 1024).to_string()),
-                ("segment.ms", "600000".to_owned()),
+                ("segment.ms", "60000".to_owned()),
             ]),
         }
         config.sort_unstable();

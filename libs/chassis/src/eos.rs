@@ -18,7 +18,7 @@ mod takeover;
 mod worker;
 
 use crate::config::InvalidConfig;
-use crate::kafka::Membership;
+use crate::stall::STATISTICS_INTERVAL_MS;
 use crate::{App, Error, KafkaConfig, Stage};
 use producer::Deadlines;
 use rdkafka::ClientConfig;
@@ -504,7 +504,6 @@ impl Settings {
         let queue = self.pipeline.fetch_queue_kib.to_string();
         let defaults = [
             ("group.id", self.group.as_str()),
-            ("partition.assignment.strategy", "cooperative-sticky"),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "earliest"),
@@ -515,24 +514,14 @@ impl Settings {
             ("queued.max.messages.kbytes", &queue),
             // The default of 50 MB is what one answer may bring, and is then held decompressed.
             ("fetch.max.bytes", "4000000"),
+            ("statistics.interval.ms", STATISTICS_INTERVAL_MS),
         ];
         for (key, value) in defaults {
             if config.get(key).is_none() {
                 config.set(key, value);
             }
         }
-        config
-            .set(
-                "session.timeout.ms",
-                self.kafka.session_timeout_ms.to_string(),
-            )
-            .set(
-                "heartbeat.interval.ms",
-                self.kafka.heartbeat_interval_ms.to_string(),
-            );
-        if self.kafka.membership == Membership::Static {
-            config.set("group.instance.id", self.instance());
-        }
+        self.kafka.set_membership(&mut config, &self.instance());
         config
     }
 

@@ -21,6 +21,8 @@ pub struct KafkaConfig {
     pub instance_id: Option<String>,
     /// Whether a restart within the session keeps its partitions.
     pub membership: Membership,
+    /// Who assigns partitions. With `consumer` the two keys below are the broker's to set, and are not used.
+    pub group_protocol: GroupProtocol,
     /// Milliseconds without a heartbeat until the group gives a member's partitions away.
     pub session_timeout_ms: u32,
     /// Milliseconds between heartbeats; also about how long a hand-over takes.
@@ -56,6 +58,16 @@ pub enum Membership {
     Dynamic,
     /// For a `StatefulSet`: `group.instance.id` is the instance id, a quick restart moves no partition.
     Static,
+}
+
+/// `group.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// The group's leader, a member: cooperative-sticky.
+    Classic,
+    /// The broker (KIP-848). Its limits are in `docs/adr/0008-group-protocol.md`.
+    Consumer,
 }
 
 /// `security.protocol`
@@ -120,8 +132,9 @@ impl Default for KafkaConfig {
             group_id: None,
             instance_id: None,
             membership: Membership::Dynamic,
+            group_protocol: GroupProtocol::Classic,
             session_timeout_ms: 6_000,
-            heartbeat_interval_ms: 1_000,
+            heartbeat_interval_ms: 300,
             socket_timeout_ms: 10_000,
             security_protocol: SecurityProtocol::Plaintext,
             sasl_mechanism: None,
@@ -166,6 +179,13 @@ impl KafkaConfig {
                 "must be above 0 and at most a third of session_timeout_ms",
             );
         }
+        // Killed and started again, it would be refused until its old session expires (UNRELEASED_INSTANCE_ID).
+        if self.group_protocol == GroupProtocol::Consumer && self.membership == Membership::Static {
+            return invalid(
+                "group_protocol",
+                "must be classic with static membership: with the consumer protocol a static member that crashed can't come back before its session expires",
+            );
+        }
         if self.socket_timeout_ms < 1_000 {
             return invalid("socket_timeout_ms", "must be at least 1000");
         }
@@ -204,6 +224,25 @@ impl KafkaConfig {
     /// The consumer group.
     pub fn group<'a>(&'a self, service: &'a str) -> &'a str {
         self.group_id.as_deref().unwrap_or(service)
+    }
+
+    /// Makes `consumer` a member of its group as `membership` and `group_protocol` say; `instance` is the name of a static one.
+    pub fn set_membership(&self, consumer: &mut ClientConfig, instance: &str) {
+        if self.group_protocol == GroupProtocol::Consumer {
+            // With it each of the classic keys is an error.
+            consumer.set("group.protocol", "consumer");
+            return;
+        }
+        consumer
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", self.session_timeout_ms.to_string())
+            .set(
+                "heartbeat.interval.ms",
+                self.heartbeat_interval_ms.to_string(),
+            );
+        if self.membership == Membership::Static {
+            consumer.set("group.instance.id", instance);
+        }
     }
 
     /// This instance's name.
@@ -264,5 +303,45 @@ impl KafkaConfig {
             client.set(key.replace('_', "."), value.expose());
         }
         client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(kafka: &KafkaConfig) -> ClientConfig {
+        let mut consumer = kafka.client("member");
+        consumer.set("group.id", "group");
+        kafka.set_membership(&mut consumer, "instance");
+        consumer
+    }
+
+    #[test]
+    fn librdkafka_takes_every_membership_that_is_valid() {
+        for (group_protocol, membership, valid) in [
+            (GroupProtocol::Classic, Membership::Dynamic, true),
+            (GroupProtocol::Classic, Membership::Static, true),
+            (GroupProtocol::Consumer, Membership::Dynamic, true),
+            (GroupProtocol::Consumer, Membership::Static, false),
+        ] {
+            let kafka = KafkaConfig {
+                membership,
+                group_protocol,
+                ..KafkaConfig::default()
+            };
+            let found = kafka.validate("kafka").map_err(|error| error.key);
+            if valid {
+                assert_eq!(found, Ok(()));
+                let made: Result<rdkafka::consumer::BaseConsumer, _> = member(&kafka).create();
+                assert!(
+                    made.is_ok(),
+                    "{group_protocol:?} {membership:?}: {:?}",
+                    made.err()
+                );
+            } else {
+                assert_eq!(found, Err("kafka.group_protocol".to_owned()));
+            }
+        }
     }
 }

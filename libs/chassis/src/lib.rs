@@ -12,6 +12,7 @@ mod error;
 mod health;
 pub mod kafka;
 mod stage;
+pub mod stall;
 mod table;
 mod telemetry;
 pub mod testing;

@@ -464,10 +464,12 @@ impl Protocol {
             Ok(()) => me.step = Step::Ending,
             Err(Refused::Fenced) => me.abandon(self.flaws),
             Err(Refused::Generation) => {
-                // The answer of the abort does not matter: after a commit that failed the producer is made anew.
-                broker.end(self.flaws, i, epoch, false).unwrap_or_default();
+                let aborted = broker.end(self.flaws, i, epoch, false).is_ok();
                 me.aborted(self.flaws);
-                me.epoch = None;
+                // A refusal is an answer, and nothing is under way after it. Without one to the abort the producer is made anew.
+                if !aborted {
+                    me.epoch = None;
+                }
                 me.refused = !broker.group.members[i];
             }
         }

@@ -323,7 +323,12 @@ impl chassis::ServiceConfig for Config {
             ("sink.interval_ms", time(sink.interval_ms), 100, 3_600_000),
             ("sink.sample_every", sink.sample_every.into(), 1, 1_000_000),
             ("sink.max_samples", size(sink.max_samples), 100, 10_000_000),
-            ("sink.max_age_ms", sink.max_age_ms, 60_000, 31_536_000_000),
+            (
+                "sink.max_age_ms",
+                sink.max_age_ms,
+                60_000,
+                3_155_760_000_000,
+            ),
         ] {
             if !(least..=most).contains(&value) {
                 let reason = format!("must be {least} to {most}");

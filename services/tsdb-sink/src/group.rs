@@ -5,6 +5,8 @@ use crate::domain::assignment::Assignment;
 use crate::domain::offsets::Place;
 use crate::kafka::Signs;
 use crate::metrics;
+use chassis::Error;
+use chassis::stall::Stalls;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,6 +17,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tracing::{debug, warn};
 
 /// The context of a consumer. Callbacks run on the thread that polls, so that its locks are never contended.
@@ -25,6 +28,7 @@ pub(crate) struct Group {
     revoked: Mutex<Vec<Place>>,
     joined: AtomicBool,
     statistics: Mutex<Option<Statistics>>,
+    stalls: Stalls,
 }
 
 impl fmt::Debug for Group {
@@ -46,6 +50,7 @@ impl Group {
             revoked: Mutex::default(),
             joined: AtomicBool::new(false),
             statistics: Mutex::default(),
+            stalls: Stalls::default(),
         }
     }
 
@@ -66,6 +71,11 @@ impl Group {
 
     pub(crate) const fn signs(&self) -> &Signs {
         &self.signs
+    }
+
+    /// The error to stop with, if this consumer has stopped to fetch a partition.
+    pub(crate) fn check_stalls(&self) -> Result<(), Error> {
+        self.stalls.check(Instant::now())
     }
 
     /// Sets the lag of each partition from the last statistics, if there are new ones.
@@ -140,6 +150,7 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.stalls.note(Instant::now(), &statistics);
         *lock(&self.statistics) = Some(statistics);
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::config::Config;
 use chassis::Error;
-use chassis::kafka::Membership;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -58,7 +57,6 @@ pub(crate) fn consumer(config: &Config, service: &str, number: usize) -> ClientC
     let mut client = kafka.client(&format!("{service}-{instance}-consumer"));
     let queue = config.sink.fetch_queue_kib.to_string();
     for (key, value) in [
-        ("partition.assignment.strategy", "cooperative-sticky"),
         ("fetch.wait.max.ms", "100"),
         // The default of a second leaves gaps when the queue is small.
         ("fetch.queue.backoff.ms", "20"),
@@ -78,12 +76,8 @@ pub(crate) fn consumer(config: &Config, service: &str, number: usize) -> ClientC
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // Records that are gone are an error to look into, not a reason to jump over them.
-        .set("auto.offset.reset", "error")
-        .set("session.timeout.ms", kafka.session_timeout_ms.to_string())
-        .set("heartbeat.interval.ms", kafka.heartbeat_interval_ms.to_string());
-    if kafka.membership == Membership::Static {
-        client.set("group.instance.id", instance);
-    }
+        .set("auto.offset.reset", "error");
+    kafka.set_membership(&mut client, &instance);
     client
 }
 

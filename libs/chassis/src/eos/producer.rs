@@ -91,7 +91,7 @@ impl ProducerContext for Signs {
                 Some(Code::PurgeQueue | Code::PurgeInflight)
             )
         {
-            warn!(%error, "record not delivered; the transaction will be aborted");
+            debug!(%error, "record not delivered; the transaction will be aborted");
         }
     }
 }
@@ -144,6 +144,11 @@ impl Producer {
             open: false,
             suspect: false,
         }
+    }
+
+    /// The client, to be closed.
+    pub(super) const fn take(&mut self) -> Option<ThreadedProducer<Signs>> {
+        self.native.take()
     }
 
     /// A transaction is open.
@@ -278,15 +283,19 @@ impl Producer {
         group: &ConsumerGroupMetadata,
     ) -> Result<(), Recovery> {
         let started = Instant::now();
-        let result = self.commit_until(offsets, group, started + self.deadlines.give_up);
-        self.judge(started, result.is_ok());
+        let give_up = started + self.deadlines.give_up;
+        let result = self.send_offsets(offsets, group, give_up);
+        // Refused by the group (a rebalance, most often), which is an answer: nothing of it is under way any more.
+        let refused = matches!(result, Err(Recovery::Abort));
+        let result = result.and_then(|()| self.flush_and_commit(give_up));
+        self.judge(started, result.is_ok() || refused);
         if result.is_ok() {
             self.open = false;
         }
         result
     }
 
-    fn commit_until(
+    fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
@@ -298,7 +307,13 @@ impl Producer {
         // Retriable but not resumable: the same arguments each time.
         self.repeat("sending offsets", give_up, || {
             native.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
-        })?;
+        })
+    }
+
+    fn flush_and_commit(&self, give_up: Instant) -> Result<(), Recovery> {
+        let Some(native) = &self.native else {
+            return Err(Recovery::Rebuild { fenced: false });
+        };
         loop {
             match native::flush(native.client(), CALL_TIMEOUT) {
                 Ok(()) => break,

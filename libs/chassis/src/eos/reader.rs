@@ -97,6 +97,11 @@ impl Reader {
         })
     }
 
+    /// Its clients, to be closed.
+    pub(super) fn into_clients(self) -> (BaseConsumer<Signs>, BaseConsumer<Signs>) {
+        (self.committed, self.uncommitted)
+    }
+
     /// Asks for `partition` from its beginning. Asking again for one that is being read changes nothing.
     pub(super) fn ask(&mut self, partition: i32) {
         self.partitions.entry(partition).or_insert(Phase::Asked);

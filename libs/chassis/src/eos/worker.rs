@@ -10,7 +10,9 @@ use super::producer::{Producer, Signs};
 use super::reader::Reader;
 use super::recovery::{self, ConsumerTrouble, Recovery};
 use crate::stage::{Changelog, Outbox, Stage};
+use crate::stall::Stalls;
 use crate::{Error, Gate, Heartbeat};
+use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -45,6 +47,7 @@ const IDLE_CHECKS_PER_ROUND: usize = 16;
 pub(super) struct Group<S: Stage> {
     core: Mutex<Core<S>>,
     signs: Signs,
+    stalls: Stalls,
 }
 
 impl<S: Stage> Group<S> {
@@ -60,6 +63,10 @@ impl<S: Stage> ClientContext for Group<S> {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.signs.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.stalls.note(Instant::now(), &statistics);
     }
 }
 
@@ -150,6 +157,7 @@ impl<S: Stage> Worker<S> {
         let group = Group {
             core: Mutex::new(core),
             signs: Signs::default(),
+            stalls: Stalls::default(),
         };
         let consumer = BaseConsumer::from_config_and_context(&settings.consumer(), group)
             .map_err(|error| Error::config(format!("kafka: {error}")))?;
@@ -193,9 +201,30 @@ impl<S: Stage> Worker<S> {
         if result.is_err() {
             self.core().undo();
         }
-        // Leaves the group; the callback finds nothing staged.
-        drop(self.consumer);
+        self.leave();
         result
+    }
+
+    /// Leaves the group; the callback finds nothing staged. A client takes up to 100 ms to be closed, and a restart waits
+    /// for that: all are closed at the same time.
+    fn leave(self) {
+        let (producer, changelog, table) = {
+            let mut core = self.core();
+            (
+                core.producer.take(),
+                core.changelog.take(),
+                core.table.take(),
+            )
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(producer));
+            for reader in [changelog, table].into_iter().flatten() {
+                let (one, other) = reader.into_clients();
+                scope.spawn(|| drop(one));
+                scope.spawn(|| drop(other));
+            }
+            drop(self.consumer);
+        });
     }
 
     fn core(&self) -> MutexGuard<'_, Core<S>> {
@@ -452,7 +481,7 @@ impl<S: Stage> Worker<S> {
         if let Some(after) = self.settings.idle_after {
             self.confirm_idle(after)?;
         }
-        Ok(())
+        self.consumer.context().stalls.check(Instant::now())
     }
 
     /// Asks the broker whether quiet partitions really hold nothing unread, and tells the stage.

@@ -174,3 +174,26 @@ fn two_instances_with_one_name_fence_each_other_until_one_stops_and_says_why() {
     });
     assert_exactly_once(&kafka, &topics, KEYS, produced);
 }
+
+#[test]
+fn the_consumer_protocol_hands_over_and_takes_over_without_loss_or_repeat() {
+    let kafka = testbed::kafka();
+    let topics = Topics::create(&kafka);
+    produce(&kafka, &topics.input, KEYS, 30_000);
+    let consumer = [
+        ("COUNTER__COUNTER__WORK_US", "200"),
+        ("COUNTER__KAFKA__GROUP_PROTOCOL", "consumer"),
+    ];
+    let first = Counter::start(&kafka, &topics, "a", &consumer);
+    wait_consumed(&first, 1_000);
+    let mut second = Counter::start(&kafka, &topics, "b", &consumer);
+    second.wait_ready();
+    wait_consumed(&second, 1_000);
+    first.signal("TERM");
+    assert_eq!(first.wait(Duration::from_secs(20)).0, 0);
+    let third = Counter::start(&kafka, &topics, "c", &consumer);
+    wait_consumed(&third, 1_000);
+    second.kill();
+    assert_exactly_once(&kafka, &topics, KEYS, 30_000);
+    drop(third);
+}

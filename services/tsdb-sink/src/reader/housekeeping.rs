@@ -57,7 +57,7 @@ impl Reader {
         }
         self.tell_readiness();
         self.measure_lag();
-        Ok(())
+        self.consumer.context().check_stalls()
     }
 
     pub(super) fn answers(&self) -> bool {
