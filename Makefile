@@ -10,7 +10,7 @@ SERVICES := collector validator asset-lookup enricher aggregator anomaly-detecto
 IMAGES := $(SERVICES) topics fleet-sim
 VERSION ?= dev
 
-.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench chaos images
+.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench chaos chaos-run chaos-short chaos-compare chaos-failover chaos-build images
 
 ##@ Local stack
 up: ## Start Kafka, PostgreSQL, every service and a simulated fleet, and show them at work
@@ -75,10 +75,26 @@ bench: ## Events per CPU-second of each stage beside a bare librdkafka loop, and
 	$(CARGO) build --release --locked -p bench -p topics $(addprefix -p ,$(SERVICES))
 	@target/release/bench all
 
-chaos: ## Strike the running fleet and prove that nothing is lost, doubled or changed; SEED= replays, DURATION=3m, CHAOS="--short"
-	@$(STACK) install
-	$(CARGO) build --release --locked -p chaos -p topics $(addprefix -p ,$(filter-out collector auditor,$(SERVICES)))
+chaos: chaos-run chaos-compare ## Strike the fleet, prove that nothing is lost or doubled, and Kafka Streams beside it; SEED= DURATION=3m CHAOS=
+
+chaos-run: chaos-build ## Strike the whole fleet; SEED= replays, DURATION=3m, CHAOS="--short"
 	@target/release/chaos run $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(CHAOS)
+
+chaos-short: ## Strike the whole fleet for a minute and a half, with what `make test` has built
+	@$(STACK) install
+	$(CARGO) build --workspace --bins --tests --locked
+	@target/debug/chaos run --short --seed $(or $(SEED),1)
+
+chaos-compare: chaos-build ## The same blows for our stages and for Kafka Streams', side by side; SEED=
+	@deploy/local/peer.sh
+	@target/release/chaos compare --short --records-per-second 1000 $(if $(SEED),--seed $(SEED))
+
+chaos-failover: chaos-build ## How long a partition waits when its member dies or restarts; needs an idle machine
+	@target/release/chaos failover
+
+chaos-build:
+	@$(STACK) install
+	$(CARGO) build --release --locked -p chaos -p topics $(addprefix -p ,$(filter-out collector,$(SERVICES)))
 
 ##@ Release
 images: ## Build a container image of every service; VERSION=dev
@@ -89,4 +105,4 @@ images: ## Build a container image of every service; VERSION=dev
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -23,6 +23,9 @@ const THREADS: usize = 3;
 /// One GPU in so many has its rows compared in every column; all rows are compared by their keys.
 const WHOLE_ROWS_ONE_IN: u32 = 20;
 
+/// How the table calls the records that were there to be processed: raw and validated ones once, enriched ones by three stages.
+pub(crate) const INPUTS: &str = "inputs of the stages";
+
 /// The dead letters of a run, and whose each is.
 struct Letters {
     records: Vec<OwnedRecord>,
@@ -144,11 +147,13 @@ impl Partition<'_> {
             &[(&topic::VALIDATED, own(&validated))],
             &mut verdict,
         );
+        let raw_inputs = raw.len();
         drop((raw, valid));
 
         let enriched = self.read(&topic::ENRICHED);
         let own_enriched = own(&enriched);
         verdict.count("enriched", keyed(&own_enriched).len());
+        verdict.count(INPUTS, raw_inputs + validated.len() + 3 * enriched.len());
         self.conserve(&ENRICHMENT, &validated, &own_enriched, &mut verdict);
         let mut joining = undisturbed::enricher();
         joining.table(assets);

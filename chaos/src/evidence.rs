@@ -42,6 +42,16 @@ impl Evidence {
         self.folder.join("logs")
     }
 
+    /// Where processes keep local state that nobody wants to see.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Removes that.
+    pub(crate) fn forget_state(&self) {
+        drop(std::fs::remove_dir_all(self.state()));
+    }
+
     /// Prints a line, and keeps it.
     pub(crate) fn say(&self, line: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,9 +4,11 @@ use crate::evidence::{Evidence, end_on_panic};
 use crate::lineage::SOURCE_HEADER;
 use crate::load::{self, Load};
 use crate::pause::{Arrival, Pause, max_and_median, pauses};
-use crate::role::Role;
+use crate::role::{Role, System};
 use crate::run::{binaries, make_topics};
-use crate::supervisor::{Instance, LOOK_EVERY, Settings, Supervisor};
+use crate::streams;
+use crate::supervisor::{Instance, LOOK_EVERY, Program, Settings, Supervisor};
+use clap::ValueEnum;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -25,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) records_per_second: u64,
     pub(crate) instances: u32,
     pub(crate) rounds: u32,
+    /// Which; all if none.
+    pub(crate) cases: Vec<Case>,
     pub(crate) keep: bool,
     pub(crate) out: PathBuf,
 }
@@ -41,26 +45,27 @@ const POLL: Duration = Duration::from_millis(20);
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a member goes, and what is promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Case {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Case {
     /// kill -9 of a dynamic member that does not come back.
     DynamicKill,
     /// kill -9 of a static member, started again at once.
     StaticKill,
-    /// SIGTERM, and a start when it has ended.
+    /// Each dynamic member in turn: SIGTERM, and a start when it has ended.
     DynamicRestart,
+    /// Each static member in turn, likewise.
     StaticRestart,
 }
 
 impl Case {
-    const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self::DynamicKill,
         Self::StaticKill,
         Self::DynamicRestart,
         Self::StaticRestart,
     ];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::DynamicKill => "dynamic member, kill -9",
             Self::StaticKill => "static member, kill -9 and restart",
@@ -69,11 +74,8 @@ impl Case {
         }
     }
 
-    const fn membership(self) -> &'static str {
-        match self {
-            Self::DynamicKill | Self::DynamicRestart => "dynamic",
-            Self::StaticKill | Self::StaticRestart => "static",
-        }
+    const fn is_static(self) -> bool {
+        matches!(self, Self::StaticKill | Self::StaticRestart)
     }
 
     /// The promise, in milliseconds.
@@ -106,11 +108,74 @@ impl Case {
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     let binaries = binaries()?;
     let evidence = Arc::new(Evidence::new(&options.out, "failover")?);
+    evidence.say(&format!(
+        "{} GPUs, {} records/s, {} instances of the validator, session timeout 6 s; milliseconds\n\n\
+         {:<36} {:>10} {:>8} {:>8} {:>8}  waiting",
+        options.gpus,
+        options.records_per_second,
+        options.instances,
+        "",
+        "partitions",
+        "median",
+        "max",
+        "limit",
+    ));
+    let mut green = true;
+    let outcome = measure(options, System::Ours, &binaries, &evidence, |found| {
+        let case = found.case;
+        let kept = found.max_ms <= case.limit_ms();
+        green &= kept;
+        evidence.say(&format!(
+            "{:<36} {:>10} {:>8} {:>8} {:>8}  {}{}",
+            case.name(),
+            found.partitions,
+            found.median_ms,
+            found.max_ms,
+            case.limit_ms(),
+            found.waiting,
+            if kept { "" } else { "  OVER THE LIMIT" }
+        ));
+    });
+    let outcome = outcome.map(|()| green);
+    match outcome {
+        Ok(true) if !options.keep => evidence.remove(),
+        _ => evidence.say(&format!(
+            "what there is to see is in {}",
+            evidence.folder().display()
+        )),
+    }
+    outcome
+}
+
+/// What a case has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) case: Case,
+    /// Of all partitions and strikes.
+    pub(crate) max_ms: u64,
+    /// Of those that waited.
+    pub(crate) median_ms: u64,
+    pub(crate) waiting: usize,
+    /// Partitions times strikes.
+    pub(crate) partitions: usize,
+}
+
+/// Measures all cases with the validator of `system`, and tells of each when it is over.
+///
+/// # Errors
+/// If the suite itself can't do what it has to.
+pub(crate) fn measure(
+    options: &Options,
+    system: System,
+    binaries: &Path,
+    evidence: &Arc<Evidence>,
+    mut tell: impl FnMut(Found),
+) -> Result<(), String> {
     let broker = Broker::builder().full_size().start();
-    make_topics(&binaries, broker.bootstrap(), 1);
+    make_topics(binaries, broker.bootstrap(), 1);
     let load = Load::default();
     let watch = Watch::default();
-    let outcome = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
             load.run(
                 broker.bootstrap(),
@@ -121,28 +186,21 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         scope.spawn(|| watch.run(broker.bootstrap(), &topic::VALIDATED));
         let bench = Bench {
             options,
-            binaries: &binaries,
-            evidence: &evidence,
+            system,
+            binaries,
+            evidence,
             bootstrap: broker.bootstrap(),
             watch: &watch,
         };
-        let outcome = bench.measure();
+        let outcome = bench.measure(&mut tell);
         load.stop();
         watch.stop.store(true, Ordering::Relaxed);
         let sent = sending
             .join()
             .map_err(|_| "the load broke off".to_owned())
             .flatten();
-        outcome.and_then(|green| sent.map(|()| green))
-    });
-    match outcome {
-        Ok(true) if !options.keep => evidence.remove(),
-        _ => evidence.say(&format!(
-            "what there is to see is in {}",
-            evidence.folder().display()
-        )),
-    }
-    outcome
+        outcome.and(sent)
+    })
 }
 
 /// Reads the output as it comes.
@@ -218,6 +276,7 @@ impl Watch {
 
 struct Bench<'a> {
     options: &'a Options,
+    system: System,
     binaries: &'a Path,
     evidence: &'a Arc<Evidence>,
     bootstrap: &'a str,
@@ -225,33 +284,31 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn measure(&self) -> Result<bool, String> {
-        self.evidence.say(&format!(
-            "{} GPUs, {} records/s, {} instances of the validator, session timeout 6 s; milliseconds\n\n\
-             {:<36} {:>10} {:>8} {:>8} {:>8}  waiting",
-            self.options.gpus,
-            self.options.records_per_second,
-            self.options.instances,
-            "",
-            "partitions",
-            "median",
-            "max",
-            "limit",
-        ));
-        let mut green = true;
+    fn measure(&self, tell: &mut impl FnMut(Found)) -> Result<(), String> {
         for case in Case::ALL {
-            green &= self.case(case)?;
+            if self.options.cases.is_empty() || self.options.cases.contains(&case) {
+                tell(self.case(case)?);
+            }
         }
-        Ok(green)
+        Ok(())
     }
 
-    fn case(&self, case: Case) -> Result<bool, String> {
+    fn program(&self) -> Program {
+        match self.system {
+            System::Ours => Program::Ours,
+            System::KafkaStreams => Program::Streams {
+                jar: streams::jar(),
+                state: self.evidence.state(),
+            },
+        }
+    }
+
+    fn case(&self, case: Case) -> Result<Found, String> {
         let settings = Settings {
+            program: self.program(),
             bootstrap: self.bootstrap.to_owned(),
-            further: vec![
-                ("KAFKA__MEMBERSHIP".to_owned(), case.membership().to_owned()),
-                ("PIPELINE__IDLE_AFTER_MS".to_owned(), "0".to_owned()),
-            ],
+            is_static: case.is_static(),
+            further: vec![("PIPELINE__IDLE_AFTER_MS".to_owned(), "0".to_owned())],
         };
         let supervisor = Arc::new(Supervisor::new(
             self.binaries,
@@ -278,15 +335,13 @@ impl Bench<'_> {
         let mut struck: Vec<u64> = measured.into_iter().filter(|ms| *ms > WAITING_MS).collect();
         let (_, median) = max_and_median(&mut struck);
         let (max, _) = max_and_median(&mut all);
-        let green = max <= case.limit_ms();
-        self.evidence.say(&format!(
-            "{:<36} {:>10} {median:>8} {max:>8} {:>8}  {waiting}{}",
-            case.name(),
-            all.len(),
-            case.limit_ms(),
-            if green { "" } else { "  OVER THE LIMIT" }
-        ));
-        Ok(green)
+        Ok(Found {
+            case,
+            max_ms: max,
+            median_ms: median,
+            waiting,
+            partitions: all.len(),
+        })
     }
 
     /// A value for each partition and strike.
@@ -300,7 +355,7 @@ impl Bench<'_> {
         for instance in &all {
             supervisor.start(*instance);
         }
-        wait_ready(supervisor);
+        supervisor.wait_ready(READY_WITHIN);
         std::thread::sleep(SETTLE);
         let mut measured = Vec::new();
         let strikes = if case.is_restart() {
@@ -342,7 +397,7 @@ impl Bench<'_> {
                 measured.push(value);
             }
             supervisor.start(instance);
-            wait_ready(supervisor);
+            supervisor.wait_ready(READY_WITHIN);
             std::thread::sleep(SETTLE);
         }
         Ok(measured)
@@ -366,11 +421,3 @@ impl Bench<'_> {
 
 /// A partition that waits longer than this was touched: between two outputs of an untouched one lie some 200 ms at most.
 const WAITING_MS: u64 = 500;
-
-fn wait_ready(supervisor: &Supervisor) {
-    for (instance, port) in supervisor.wanted() {
-        testbed::wait_until(READY_WITHIN, &format!("{instance} to be ready"), || {
-            e2e::http_get(port, "/readyz").0 == 200
-        });
-    }
-}

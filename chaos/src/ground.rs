@@ -2,9 +2,10 @@
 
 use crate::disk::Disk;
 use crate::plan::{Action, Layout, Poison};
-use crate::role::Role;
+use crate::role::{Role, System};
 use crate::run::make_topics;
-use crate::supervisor::Settings;
+use crate::streams;
+use crate::supervisor::{Program, Settings};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use testbed::{Broker, Cluster, Hold, NewRecord, Postgres, Proxy};
 pub(crate) const POISON_HEADER: &str = "chaos-poison";
 /// The simulated fleet lives at a time of its own: nothing of it may be too old to be kept.
 const FOR_EVER_DAYS: &str = "36500";
+const FOR_EVER_MS: &str = "3155760000000";
 /// Small transactions, so that there is always something open to strike at.
 const TRANSACTION_RECORDS: &str = "500";
 
@@ -77,13 +79,13 @@ impl Ground {
         ground
     }
 
-    /// What of it can be struck.
-    pub(crate) fn layout(brokers: usize, backlog_minutes: u64) -> Layout {
+    /// What of it can be struck, with `roles` on it.
+    pub(crate) fn layout(roles: &[Role], brokers: usize, backlog_minutes: u64) -> Layout {
         Layout {
-            roles: Role::ALL.to_vec(),
+            roles: roles.to_vec(),
             brokers,
             network: brokers == 1,
-            database: true,
+            database: roles.contains(&Role::TsdbSink),
             backlog_minutes,
         }
     }
@@ -96,11 +98,25 @@ impl Ground {
         }
     }
 
-    /// How each role is started.
-    pub(crate) fn settings(&self) -> BTreeMap<Role, Settings> {
-        Role::ALL
-            .into_iter()
-            .map(|role| (role, self.settings_of(role)))
+    /// How each of `roles` is started, with the stages of `system`; its local state goes to `state`.
+    pub(crate) fn settings(
+        &self,
+        roles: &[Role],
+        system: System,
+        state: &Path,
+    ) -> BTreeMap<Role, Settings> {
+        roles
+            .iter()
+            .map(|role| {
+                let mut settings = self.settings_of(*role);
+                if system == System::KafkaStreams && Role::COMPARED.contains(role) {
+                    settings.program = Program::Streams {
+                        jar: streams::jar(),
+                        state: state.to_owned(),
+                    };
+                }
+                (*role, settings)
+            })
             .collect()
     }
 
@@ -120,6 +136,13 @@ impl Ground {
                 ("RETENTION__ALERTS_DAYS", FOR_EVER_DAYS),
                 ("RETENTION__HEALTH_SCORES_DAYS", FOR_EVER_DAYS),
             ],
+            // It audits from the first record on, and looks into the tables often.
+            Role::Auditor => vec![
+                ("DATABASE__URL", &self.rows),
+                ("AUDIT__START", "earliest"),
+                ("SINK__INTERVAL_MS", "2000"),
+                ("SINK__MAX_AGE_MS", FOR_EVER_MS),
+            ],
             // Ticks of a silent partition come from the clock, and event time runs faster than it.
             Role::Validator => vec![
                 ("PIPELINE__MAX_TRANSACTION_RECORDS", TRANSACTION_RECORDS),
@@ -128,6 +151,8 @@ impl Ground {
             _ => vec![("PIPELINE__MAX_TRANSACTION_RECORDS", TRANSACTION_RECORDS)],
         };
         Settings {
+            program: Program::Ours,
+            is_static: false,
             bootstrap,
             further: further
                 .into_iter()

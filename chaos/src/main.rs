@@ -6,7 +6,9 @@
     reason = "a suite that can't go on ends here, and a hook ends what it has started"
 )]
 
+mod audit;
 mod check;
+mod compare;
 mod disk;
 mod evidence;
 mod failover;
@@ -20,7 +22,9 @@ mod random;
 mod report;
 mod role;
 mod run;
+mod streams;
 mod supervisor;
+mod tally;
 mod verdict;
 
 use clap::{Args, Parser, Subcommand};
@@ -48,6 +52,15 @@ enum Command {
     Failover {
         #[command(flatten)]
         failover: Failover,
+    },
+    /// The same blows, and the same strikes at one member, for ours and for Kafka Streams beside it. Exit 1 when ours loses or
+    /// doubles anything.
+    Compare {
+        #[command(flatten)]
+        run: Run,
+        /// Kills of one of three members, static and dynamic.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
     },
     /// Print what would strike when.
     Plan {
@@ -98,6 +111,9 @@ struct Failover {
     /// Kills of each kind.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Only this case; may be given more than once.
+    #[arg(long = "case")]
+    cases: Vec<failover::Case>,
     /// Keep the folder though no limit was passed.
     #[arg(long)]
     keep: bool,
@@ -113,6 +129,7 @@ impl Failover {
             records_per_second: self.records_per_second,
             instances: self.instances,
             rounds: self.rounds,
+            cases: self.cases,
             keep: self.keep,
             out: self.out,
         }
@@ -122,6 +139,8 @@ impl Failover {
 const OUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/out");
 const SHORT: Duration = Duration::from_secs(90);
 const LONG: Duration = Duration::from_mins(4);
+/// As `failover` has it.
+const COMPARED_GPUS: u32 = 10_000;
 /// Minutes of event time in a backlog.
 const SHORT_BACKLOG: u64 = 10;
 const LONG_BACKLOG: u64 = 60;
@@ -150,9 +169,22 @@ fn main() -> ExitCode {
     let green = match Arguments::parse().command {
         Command::Run { run } => run::run(&run.options()),
         Command::Failover { failover } => failover::run(&failover.options()),
+        Command::Compare { run, rounds } => {
+            let options = run.options();
+            let takeover = failover::Options {
+                gpus: COMPARED_GPUS,
+                records_per_second: options.records_per_second,
+                instances: 3,
+                rounds,
+                cases: vec![failover::Case::DynamicKill, failover::Case::StaticKill],
+                keep: options.keep,
+                out: options.out.clone(),
+            };
+            compare::run(&options, &takeover)
+        }
         Command::Plan { run } => {
             let options = run.options();
-            let text = report::plan(&run::plan_of(&options));
+            let text = report::plan(&run::plan_of(&options, &role::Role::ALL));
             write!(std::io::stdout().lock(), "SEED={}\n{text}", options.seed)
                 .map(|()| true)
                 .map_err(|error| error.to_string())

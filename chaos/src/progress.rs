@@ -16,11 +16,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Offsets that may be markers and aborted records: so many are read to find out.
 const READ_AT_MOST: i64 = 5_000;
 
-/// Waits until nothing is left for anyone to read: how long that took.
+/// Waits until nothing is left for any of `consumers` to read: how long that took.
 ///
 /// # Errors
 /// What is left after `bound`.
-pub(crate) fn wait_until_done(ground: &Ground, bound: Duration) -> Result<Duration, String> {
+pub(crate) fn wait_until_done(
+    ground: &Ground,
+    consumers: &[Role],
+    bound: Duration,
+) -> Result<Duration, String> {
     let began = Instant::now();
     let watch = Watch {
         ground,
@@ -29,7 +33,7 @@ pub(crate) fn wait_until_done(ground: &Ground, bound: Duration) -> Result<Durati
         reader: Reader::new(ground.bootstrap()),
     };
     // In the order of the data's way: whose input is finished does not get more.
-    for role in Role::CONSUMERS {
+    for role in consumers.iter().copied() {
         loop {
             let left = match watch.left(role) {
                 Ok(0) => break,

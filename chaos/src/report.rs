@@ -1,8 +1,10 @@
 //! The tables of a run.
 
 use crate::plan::{Plan, Strike};
+use crate::role::Role;
 use crate::supervisor::Ending;
 use crate::verdict::{Kind, Verdict};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The plan, a line a strike.
@@ -41,6 +43,8 @@ pub(crate) struct Summary<'a> {
     /// Seconds until nothing was left to read, if that came.
     pub(crate) done_s: Option<f64>,
     pub(crate) bound_s: u64,
+    /// Of CPU, by role.
+    pub(crate) cpu_seconds: &'a BTreeMap<Role, f64>,
 }
 
 /// The table at the end.
@@ -68,6 +72,21 @@ pub(crate) fn summary(summary: &Summary<'_>) -> String {
             |seconds| format!("{seconds:.1} of {}", summary.bound_s),
         ),
     );
+    let others: f64 = summary
+        .cpu_seconds
+        .iter()
+        .filter(|(role, _)| **role != Role::Auditor)
+        .map(|(_, seconds)| seconds)
+        .sum();
+    for (role, seconds) in summary.cpu_seconds {
+        row(&format!("CPU seconds, {role}"), format!("{seconds:.1}"));
+    }
+    if let Some(auditor) = summary.cpu_seconds.get(&Role::Auditor) {
+        row(
+            "auditor's CPU, of the others'",
+            format!("{:.1} %", 100.0 * auditor / others),
+        );
+    }
     for kind in [
         Kind::Lost,
         Kind::Doubled,
@@ -177,7 +196,9 @@ mod tests {
             event_s: 60.0,
             done_s: None,
             bound_s: 180,
+            cpu_seconds: &BTreeMap::from([(Role::Validator, 20.0), (Role::Auditor, 1.0)]),
         });
+        assert!(text.contains("5.0 %"), "{text}");
         let value = |name: &str| {
             let found = text.lines().find(|line| line.starts_with(name));
             found

@@ -5,10 +5,10 @@ use crate::ground::Ground;
 use crate::load::{self, Load};
 use crate::plan::{Action, Plan};
 use crate::report::{self, Summary};
-use crate::role::Role;
+use crate::role::{Role, System};
 use crate::supervisor::{Instance, LOOK_EVERY, Supervisor};
 use crate::verdict::{Kind, Verdict, Violation};
-use crate::{check, plan, progress};
+use crate::{audit, check, plan, progress};
 use schema::topic;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -52,24 +52,25 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         &format!("seed-{}", options.seed),
     )?);
     evidence.say(&format!("SEED={}", options.seed));
-    let plan = plan_of(options);
+    let plan = plan_of(options, &Role::ALL);
     evidence.keep("plan.txt", &report::plan(&plan));
 
     let ground = Ground::start(options.brokers, &binaries);
     let supervisor = Arc::new(Supervisor::new(
         &binaries,
         &evidence.logs(),
-        ground.settings(),
+        ground.settings(&Role::ALL, System::Ours, &evidence.state()),
     ));
     end_on_panic(&evidence, &supervisor, ground.disk(), options.seed);
     let scene = Scene {
         options,
+        roles: &Role::ALL,
         plan: &plan,
         evidence: &evidence,
         ground: &ground,
         supervisor: &supervisor,
     };
-    let outcome = scene.play();
+    let outcome = scene.play(Scene::judged);
     supervisor.end();
     let green = match &outcome {
         Ok(green) => *green,
@@ -98,8 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
 }
 
 /// The plan of a run.
-pub(crate) fn plan_of(options: &Options) -> Plan {
-    let layout = Ground::layout(options.brokers, options.backlog_minutes);
+pub(crate) fn plan_of(options: &Options, roles: &[Role]) -> Plan {
+    let layout = Ground::layout(roles, options.brokers, options.backlog_minutes);
     let duration_ms = u64::try_from(options.duration.as_millis()).unwrap_or(u64::MAX);
     plan::plan(options.seed, duration_ms, &layout)
 }
@@ -133,17 +134,23 @@ pub(crate) fn make_topics(binaries: &Path, bootstrap: &str, replicas: usize) {
     );
 }
 
-struct Scene<'a> {
-    options: &'a Options,
-    plan: &'a Plan,
-    evidence: &'a Arc<Evidence>,
-    ground: &'a Ground,
-    supervisor: &'a Supervisor,
+/// What strikes what.
+pub(crate) struct Scene<'a> {
+    pub(crate) options: &'a Options,
+    /// What of the fleet there is; the first is asset-lookup.
+    pub(crate) roles: &'a [Role],
+    pub(crate) plan: &'a Plan,
+    pub(crate) evidence: &'a Arc<Evidence>,
+    pub(crate) ground: &'a Ground,
+    pub(crate) supervisor: &'a Supervisor,
 }
 
 impl Scene<'_> {
-    fn play(&self) -> Result<bool, String> {
-        let gpus = load::gpus(self.options.records_per_second);
+    /// Does `act` under supervision.
+    pub(crate) fn play<T>(
+        &self,
+        act: impl FnOnce(&Self) -> Result<T, String>,
+    ) -> Result<T, String> {
         let watching = AtomicBool::new(true);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -152,19 +159,16 @@ impl Scene<'_> {
                     std::thread::sleep(LOOK_EVERY);
                 }
             });
-            let outcome = self.watched(gpus);
+            let outcome = act(self);
             watching.store(false, Ordering::Relaxed);
             outcome
         })
     }
 
-    fn watched(&self, gpus: u32) -> Result<bool, String> {
-        self.raise(gpus)?;
+    /// Starts everything, and strikes it under load until the plan is done.
+    pub(crate) fn storm(&self, began: Instant) -> Result<Load, String> {
+        let gpus = load::gpus(self.options.records_per_second);
         let load = Load::default();
-        let began = Instant::now();
-        let began_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| {
                 let fleet = load::simulation(self.options.seed, gpus);
@@ -182,6 +186,17 @@ impl Scene<'_> {
                 .flatten();
             struck.and(sent)
         })?;
+        Ok(load)
+    }
+
+    /// The whole fleet under load and blows, and what came of it.
+    fn judged(&self) -> Result<bool, String> {
+        self.raise()?;
+        let began = Instant::now();
+        let began_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
+        let load = self.storm(began)?;
         let load_s = began.elapsed().as_secs_f64();
 
         let mut verdict = Verdict::default();
@@ -189,7 +204,7 @@ impl Scene<'_> {
             began,
             "the blows are over; waiting until nothing is left to read",
         );
-        let done = progress::wait_until_done(self.ground, self.options.bound);
+        let done = progress::wait_until_done(self.ground, &Role::CONSUMERS, self.options.bound);
         let done_s = match done {
             Ok(took) => Some(took.as_secs_f64()),
             Err(left) => {
@@ -199,9 +214,17 @@ impl Scene<'_> {
                 None
             }
         };
+        let audited = self.audited();
         self.supervisor.drain();
         self.say(began, "everything has stopped; comparing");
         verdict.add(check::topics(self.ground, &load.sent()));
+        let inputs = verdict.counts.get(check::INPUTS).copied();
+        match audited {
+            Ok(audited) => verdict.add(audited.verdict(inputs.unwrap_or(0))),
+            Err(left) => verdict
+                .violations
+                .push(Violation::new(Kind::Stuck, None, left)),
+        }
         self.say(began, "topics compared");
         if done_s.is_some() {
             verdict.add(check::rows(self.ground));
@@ -228,10 +251,21 @@ impl Scene<'_> {
                 event_s: load.event_time().as_secs_f64(),
                 done_s,
                 bound_s: self.options.bound.as_secs(),
+                cpu_seconds: &self.supervisor.cpu_seconds(),
             },
             began_ms,
         );
         Ok(verdict.violations.is_empty())
+    }
+
+    fn audited(&self) -> Result<audit::Metrics, String> {
+        let auditor = instance(Role::Auditor);
+        let wanted = self.supervisor.wanted();
+        let port = wanted.iter().find(|(wanted, _)| *wanted == auditor);
+        port.map_or_else(
+            || Err("no auditor runs".to_owned()),
+            |(_, port)| audit::wait_until_done(*port, self.options.bound),
+        )
     }
 
     fn tell(&self, summary: &Summary<'_>, began_ms: i64) {
@@ -249,11 +283,11 @@ impl Scene<'_> {
     }
 
     /// Starts everything, and enters the assets.
-    fn raise(&self, gpus: u32) -> Result<(), String> {
+    pub(crate) fn raise(&self) -> Result<(), String> {
+        let gpus = load::gpus(self.options.records_per_second);
         let began = Instant::now();
-        let lookup = instance(Role::AssetLookup);
-        self.supervisor.start(lookup);
-        self.wait_ready();
+        self.supervisor.start(instance(Role::AssetLookup));
+        self.supervisor.wait_ready(READY_WITHIN);
         let fleet = load::simulation(self.options.seed, gpus);
         let mut csv = Vec::new();
         fleet_sim::assets::write_csv(fleet.plan().assets(MISSING_ASSETS), &mut csv)
@@ -278,10 +312,10 @@ impl Scene<'_> {
             let keys: BTreeSet<_> = records.into_iter().map(|record| record.key).collect();
             keys.len() == entered
         });
-        for role in Role::CONSUMERS {
-            self.supervisor.start(instance(role));
+        for role in self.roles {
+            self.supervisor.start(instance(*role));
         }
-        self.wait_ready();
+        self.supervisor.wait_ready(READY_WITHIN);
         self.say(
             began,
             &format!(
@@ -290,14 +324,6 @@ impl Scene<'_> {
             ),
         );
         Ok(())
-    }
-
-    fn wait_ready(&self) {
-        for (instance, port) in self.supervisor.wanted() {
-            testbed::wait_until(READY_WITHIN, &format!("{instance} to be ready"), || {
-                e2e::http_get(port, "/readyz").0 == 200
-            });
-        }
     }
 
     /// Does every step at its time. What takes time itself (a broker's start) moves the rest.
@@ -320,27 +346,32 @@ impl Scene<'_> {
     }
 
     fn strike_fleet(&self, action: Action, load: &Load) {
-        let of = |role, number| Instance { role, number };
+        let on = |role, number, act: fn(&Supervisor, Instance)| {
+            // A blow at everything strikes what there is.
+            if self.roles.contains(&role) {
+                act(self.supervisor, Instance { role, number });
+            }
+        };
         match action {
-            Action::Start(role, number) => self.supervisor.start(of(role, number)),
-            Action::Kill(role, number) => self.supervisor.kill(of(role, number)),
-            Action::Stop(role, number) => self.supervisor.stop(of(role, number)),
-            Action::Restart(role, number) => self.supervisor.restart(of(role, number)),
-            Action::Sleep(role, number) => self.supervisor.sleep(of(role, number)),
-            Action::Wake(role, number) => self.supervisor.wake(of(role, number)),
+            Action::Start(role, number) => on(role, number, Supervisor::start),
+            Action::Kill(role, number) => on(role, number, Supervisor::kill),
+            Action::Stop(role, number) => on(role, number, Supervisor::stop),
+            Action::Restart(role, number) => on(role, number, Supervisor::restart),
+            Action::Sleep(role, number) => on(role, number, Supervisor::sleep),
+            Action::Wake(role, number) => on(role, number, Supervisor::wake),
             Action::Flood(event_minutes) => load.flood(event_minutes),
             // The ground's.
             _ => {}
         }
     }
 
-    fn say(&self, began: Instant, text: &str) {
+    pub(crate) fn say(&self, began: Instant, text: &str) {
         self.evidence
             .say(&format!("{:>7.1} s  {text}", began.elapsed().as_secs_f64()));
     }
 }
 
-const fn instance(role: Role) -> Instance {
+pub(crate) const fn instance(role: Role) -> Instance {
     Instance { role, number: 0 }
 }
 

@@ -1,9 +1,11 @@
 //! Keeps processes running, as Kubernetes does: what has ended without being told to is started again.
 
+use crate::audit::Metrics;
 use crate::role::Role;
+use crate::streams;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,12 +32,25 @@ impl fmt::Display for Instance {
     }
 }
 
+/// What a role's processes are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Our service.
+    #[default]
+    Ours,
+    /// The same stage on Kafka Streams: the jar of `bench/peers/kafka-streams`, and the folder of its local state.
+    Streams { jar: PathBuf, state: PathBuf },
+}
+
 /// How a role's processes are started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
+    pub(crate) program: Program,
     /// Where it finds Kafka.
     pub(crate) bootstrap: String,
-    /// Further settings, as (`DATABASE__URL`, value).
+    /// A member of its group that keeps its partitions over a quick restart.
+    pub(crate) is_static: bool,
+    /// Further settings of ours, as (`DATABASE__URL`, value).
     pub(crate) further: Vec<(String, String)>,
 }
 
@@ -47,6 +62,9 @@ struct Process {
     /// It was told to end, and since when.
     told: Option<Instant>,
     not_before: Option<Instant>,
+    /// Clock ticks of CPU that its ended processes have taken, and those of the one that runs, when last looked.
+    ended_ticks: u64,
+    ticks: u64,
 }
 
 /// Something that ended without being told to, or otherwise than it was told.
@@ -148,6 +166,13 @@ impl Supervisor {
         for (instance, process) in processes.iter_mut() {
             let now = Instant::now();
             if let Some(child) = &mut process.child {
+                // One that has ended has none any more.
+                if let Some(ticks) = cpu_ticks(child.id()) {
+                    if ticks < process.ticks {
+                        process.ended_ticks += process.ticks;
+                    }
+                    process.ticks = ticks;
+                }
                 let late = process
                     .told
                     .is_some_and(|since| now.duration_since(since) > DRAIN_WITHIN);
@@ -187,6 +212,48 @@ impl Supervisor {
         }
     }
 
+    /// Does it do its work?
+    pub(crate) fn is_ready(&self, instance: Instance) -> bool {
+        let port = match self.lock().get(&instance) {
+            Some(process) if process.child.is_some() => process.port,
+            _ => return false,
+        };
+        match self.settings[&instance.role].program {
+            Program::Ours => e2e::http_get(port, "/readyz").0 == 200,
+            Program::Streams { .. } => streams::is_running(&self.events(instance)),
+        }
+    }
+
+    /// Waits until every process that should run does its work.
+    pub(crate) fn wait_ready(&self, within: Duration) {
+        for (instance, _) in self.wanted() {
+            testbed::wait_until(within, &format!("{instance} to be ready"), || {
+                self.is_ready(instance)
+            });
+        }
+    }
+
+    /// Records that the process has restored since it was started.
+    pub(crate) fn restored(&self, instance: Instance) -> u64 {
+        match self.settings[&instance.role].program {
+            Program::Ours => {
+                let port = self.lock().get(&instance).map_or(0, |process| process.port);
+                let (_, text) = e2e::http_get(port, "/metrics");
+                Metrics::new(text).sum("chassis_restore_records_total")
+            }
+            Program::Streams { .. } => streams::restored(&self.events(instance)),
+        }
+    }
+
+    /// What the process of another system has said since it was started.
+    fn events(&self, instance: Instance) -> String {
+        std::fs::read_to_string(self.events_path(instance)).unwrap_or_default()
+    }
+
+    fn events_path(&self, instance: Instance) -> PathBuf {
+        self.logs.join(format!("{instance}.events"))
+    }
+
     /// Those that run or should.
     pub(crate) fn wanted(&self) -> Vec<(Instance, u16)> {
         self.lock()
@@ -194,6 +261,16 @@ impl Supervisor {
             .filter(|(_, process)| process.wanted)
             .map(|(instance, process)| (*instance, process.port))
             .collect()
+    }
+
+    /// Seconds of CPU that each role has taken, all its instances and restarts together.
+    pub(crate) fn cpu_seconds(&self) -> BTreeMap<Role, f64> {
+        let mut seconds = BTreeMap::new();
+        for (instance, process) in self.lock().iter() {
+            let ticks = process.ended_ticks + process.ticks;
+            *seconds.entry(instance.role).or_default() += ticks as f64 / TICKS_A_SECOND;
+        }
+        seconds
     }
 
     /// What ended otherwise than it was told.
@@ -247,6 +324,8 @@ impl Supervisor {
             wanted: false,
             told: None,
             not_before: None,
+            ended_ticks: 0,
+            ticks: 0,
         });
         change(self, process);
     }
@@ -258,47 +337,79 @@ impl Supervisor {
     }
 
     fn spawn(&self, instance: Instance, port: u16) -> Child {
-        let name = instance.role.name();
-        let prefix = name.to_uppercase().replace('-', "_");
         let settings = &self.settings[&instance.role];
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.logs.join(format!("{instance}.log")))
             .unwrap_or_else(|error| panic!("the log of {instance}: {error}"));
-        Command::new(self.binaries.join(name))
-            .env(
-                format!("{prefix}__HTTP__LISTEN"),
-                format!("127.0.0.1:{port}"),
-            )
-            .env(
-                format!("{prefix}__KAFKA__BOOTSTRAP_SERVERS"),
-                &settings.bootstrap,
-            )
-            .env(
-                format!("{prefix}__KAFKA__INSTANCE_ID"),
-                instance.to_string(),
-            )
-            .envs(
-                settings
-                    .further
-                    .iter()
-                    .map(|(key, value)| (format!("{prefix}__{key}"), value)),
-            )
+        let mut command = match &settings.program {
+            Program::Ours => {
+                let mut command = ours(
+                    &self.binaries,
+                    instance,
+                    settings,
+                    &format!("127.0.0.1:{port}"),
+                );
+                command.stdout(Stdio::null());
+                command
+            }
+            Program::Streams { jar, state } => {
+                let mut command = streams::command(jar, state, instance, settings);
+                let events = File::create(self.events_path(instance))
+                    .unwrap_or_else(|error| panic!("the events of {instance}: {error}"));
+                command.stdout(events);
+                command
+            }
+        };
+        command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{name}: {error}; `make chaos` builds it, with --release")
-            })
+            .unwrap_or_else(|error| panic!("{instance}: {error}; `make chaos` builds it"))
     }
+}
+
+fn ours(binaries: &Path, instance: Instance, settings: &Settings, listen: &str) -> Command {
+    let name = instance.role.name();
+    let prefix = name.to_uppercase().replace('-', "_");
+    let mut command = Command::new(binaries.join(name));
+    let membership = if settings.is_static {
+        "static"
+    } else {
+        "dynamic"
+    };
+    let own = [
+        ("HTTP__LISTEN", listen),
+        ("KAFKA__BOOTSTRAP_SERVERS", &settings.bootstrap),
+        ("KAFKA__INSTANCE_ID", &instance.to_string()),
+        ("KAFKA__MEMBERSHIP", membership),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    for (key, value) in own.iter().chain(&settings.further) {
+        command.env(format!("{prefix}__{key}"), value);
+    }
+    command
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// `USER_HZ`, which is the same on every Linux.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// User and system time of a process (proc(5), `/proc/PID/stat`, fields 14 and 15).
+fn cpu_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold anything, blanks and brackets too.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = times.next()?.parse().ok()?;
+    let system: u64 = times.next()?.parse().ok()?;
+    Some(user + system)
 }
 
 fn how(status: ExitStatus, told: bool) -> String {
@@ -327,6 +438,15 @@ fn signal(pid: u32, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_this_process_is_read() {
+        let began = Instant::now();
+        let before = cpu_ticks(std::process::id()).expect("ticks");
+        while cpu_ticks(std::process::id()) == Some(before) {
+            assert!(began.elapsed() < Duration::from_secs(30), "it stands still");
+        }
+    }
 
     #[test]
     fn a_panic_and_a_crash_are_forbidden_and_giving_up_is_not() {
