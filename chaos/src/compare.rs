@@ -164,8 +164,11 @@ fn table(columns: &[Column; 2]) -> String {
     row("1-minute windows that were due", &|column| {
         column.tally.windows_due.to_string()
     });
-    row("1-minute windows that never came", &|column| {
+    row("1-minute windows that were skipped", &|column| {
         column.tally.windows_missing.to_string()
+    });
+    row("1-minute windows that wait for a next record", &|column| {
+        column.tally.windows_waiting.to_string()
     });
     row("1-minute windows that came twice", &|column| {
         column.tally.windows_doubled.to_string()

@@ -27,7 +27,10 @@ pub(crate) struct Tally {
     /// Those with more than one, and outcomes of nothing.
     pub(crate) doubled: usize,
     pub(crate) windows_due: usize,
+    /// Due, and not there, though a later one of the same GPU is.
     pub(crate) windows_missing: usize,
+    /// Due, and not there, nor any later one: they may still come with the next record.
+    pub(crate) windows_waiting: usize,
     pub(crate) windows_doubled: usize,
 }
 
@@ -37,6 +40,7 @@ impl Tally {
         self.lost == 0
             && self.doubled == 0
             && self.windows_missing == 0
+            && self.windows_waiting == 0
             && self.windows_doubled == 0
     }
 }
@@ -114,6 +118,7 @@ fn count_windows(readings: &[OwnedRecord], windows: &[OwnedRecord], tally: &mut 
     }
     let mut seen: BTreeSet<(&[u8], i64, u32)> = BTreeSet::new();
     let mut came: BTreeSet<(&[u8], i64)> = BTreeSet::new();
+    let mut latest: BTreeMap<&[u8], i64> = BTreeMap::new();
     for record in windows {
         let Some((gpu, window)) = parse::<Window>(record) else {
             continue;
@@ -123,14 +128,22 @@ fn count_windows(readings: &[OwnedRecord], windows: &[OwnedRecord], tally: &mut 
             tally.windows_doubled += 1;
         }
         came.insert((gpu, minute));
+        let last = latest.entry(gpu).or_insert(minute);
+        *last = minute.max(*last);
     }
     let due = minutes
         .iter()
         .filter(|(_, minute)| (minute + 1) * MINUTE_MS + DUE_AFTER_MS <= reached);
     for minute in due {
         tally.windows_due += 1;
-        if !came.contains(minute) {
+        if came.contains(minute) {
+            continue;
+        }
+        let (gpu, number) = minute;
+        if latest.get(gpu).is_some_and(|last| last > number) {
             tally.windows_missing += 1;
+        } else {
+            tally.windows_waiting += 1;
         }
     }
 }
@@ -176,15 +189,17 @@ mod tests {
         let count = |windows: &[OwnedRecord]| {
             let mut tally = Tally::default();
             count_windows(&readings, windows, &mut tally);
-            (
+            [
                 tally.windows_due,
                 tally.windows_missing,
+                tally.windows_waiting,
                 tally.windows_doubled,
-            )
+            ]
         };
         let (first, second) = (window("10:00:00", 0), window("10:01:00", 0));
-        assert_eq!(count(&[first.clone(), second.clone()]), (2, 0, 0));
-        assert_eq!(count(&[first.clone(), window("10:00:00", 1)]), (2, 1, 0));
-        assert_eq!(count(&[first.clone(), first, second]), (2, 0, 1));
+        assert_eq!(count(&[first.clone(), second.clone()]), [2, 0, 0, 0]);
+        assert_eq!(count(std::slice::from_ref(&first)), [2, 0, 1, 0]);
+        assert_eq!(count(std::slice::from_ref(&second)), [2, 1, 0, 0]);
+        assert_eq!(count(&[first.clone(), first, second]), [2, 0, 0, 1]);
     }
 }

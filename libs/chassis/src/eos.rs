@@ -19,7 +19,7 @@ mod worker;
 
 use crate::config::InvalidConfig;
 use crate::stall::STATISTICS_INTERVAL_MS;
-use crate::{App, Error, KafkaConfig, Stage};
+use crate::{App, Error, Gate, KafkaConfig, Stage};
 use producer::Deadlines;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -173,6 +173,14 @@ pub async fn run<S: Stage>(
     stage: impl Fn() -> S + Send + 'static,
 ) -> Result<(), Error> {
     let gate = app.gate("kafka");
+    // All of them before one opens: a service is not ready between two of its conditions.
+    let gates: Vec<(String, Gate)> = (0..pipeline.workers)
+        .map(|number| {
+            let name = format!("worker-{number}");
+            let gate = app.gate(&name);
+            (name, gate)
+        })
+        .collect();
     let service = app.service().name;
     let probe_config = kafka.client(&format!("{service}-probe"));
     let heartbeat = app.heartbeat("connect", HANG_DEADLINE);
@@ -195,7 +203,7 @@ pub async fn run<S: Stage>(
     partitions.check(&topology)?;
 
     let (ended, mut results) = mpsc::channel(pipeline.workers);
-    for number in 0..pipeline.workers {
+    for (number, (name, gate)) in gates.into_iter().enumerate() {
         let settings = Arc::new(Settings::new(
             service,
             kafka,
@@ -204,12 +212,11 @@ pub async fn run<S: Stage>(
             &partitions,
             number,
         ));
-        let name = format!("worker-{number}");
         let worker = Worker::new(
             settings,
             stage(),
             app.heartbeat(&name, HANG_DEADLINE),
-            app.gate(&name),
+            gate,
             app.shutdown(),
         )?;
         let ended = ended.clone();
