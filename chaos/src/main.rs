@@ -46,18 +46,18 @@ enum Command {
     /// Run the fleet, strike it, and compare. Exit 1 when anything is wrong.
     Run {
         #[command(flatten)]
-        run: Run,
+        run: RunArguments,
     },
     /// Measure how long partitions wait when a member dies or is restarted. Exit 1 when a limit is passed.
     Failover {
         #[command(flatten)]
-        failover: Failover,
+        failover: FailoverArguments,
     },
     /// The same blows, and the same strikes at one member, for ours and for Kafka Streams beside it. Exit 1 when ours loses or
     /// doubles anything.
     Compare {
         #[command(flatten)]
-        run: Run,
+        run: RunArguments,
         /// Kills of one of three members, static and dynamic.
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
@@ -65,12 +65,12 @@ enum Command {
     /// Print what would strike when.
     Plan {
         #[command(flatten)]
-        run: Run,
+        run: RunArguments,
     },
 }
 
 #[derive(Clone, Debug, Args)]
-struct Run {
+struct RunArguments {
     /// Everything follows from it; without it, the clock chooses one.
     #[arg(long)]
     seed: Option<u64>,
@@ -98,7 +98,7 @@ struct Run {
 }
 
 #[derive(Clone, Debug, Args)]
-struct Failover {
+struct FailoverArguments {
     /// GPUs.
     #[arg(long, default_value_t = 10_000)]
     gpus: u32,
@@ -122,7 +122,7 @@ struct Failover {
     out: PathBuf,
 }
 
-impl Failover {
+impl FailoverArguments {
     fn options(self) -> failover::Options {
         failover::Options {
             gpus: self.gpus,
@@ -145,7 +145,7 @@ const COMPARED_GPUS: u32 = 10_000;
 const SHORT_BACKLOG: u64 = 10;
 const LONG_BACKLOG: u64 = 60;
 
-impl Run {
+impl RunArguments {
     fn options(self) -> Options {
         let (duration, backlog_minutes) = if self.short {
             (SHORT, SHORT_BACKLOG)
@@ -224,6 +224,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
+    }
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
