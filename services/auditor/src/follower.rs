@@ -30,6 +30,8 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 const STRIDE: usize = 4_096;
 /// Between two looks at what can be judged.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(200);
+/// A verdict that waits for records for so long asks whether they are still there.
+const RESURVEY: Duration = Duration::from_secs(10);
 /// Between two tries while the broker is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Wait for one answer of the broker.
@@ -67,6 +69,8 @@ pub(crate) struct Follower {
     heartbeat: Heartbeat,
     shutdown: CancellationToken,
     away: bool,
+    /// The client has given up a partition, and reads nothing more of it.
+    misplaced: bool,
 }
 
 /// The thread that asks, as the follower sees it.
@@ -117,6 +121,7 @@ impl Follower {
             heartbeat: app.heartbeat("follower", HANG_DEADLINE),
             shutdown: app.shutdown(),
             away: false,
+            misplaced: false,
         }
     }
 
@@ -148,7 +153,13 @@ impl Follower {
             }
             judge_due = now + JUDGE_INTERVAL;
             let idle = self.judge(&mut reading, &mut questions)?;
-            if idle && now >= survey_due && questions.asked.is_none() {
+            // Also while a verdict waits for records, if it waits long: they may be gone, which only a survey tells.
+            let due = if idle {
+                survey_due
+            } else {
+                survey_due + RESURVEY
+            };
+            if now >= due && questions.asked.is_none() {
                 survey_due = now + Duration::from_millis(self.config.audit.survey_interval_ms);
                 questions.asked = Some(reading.audit.next().clone());
                 questions.put();
@@ -243,17 +254,7 @@ impl Follower {
         let asked = audit.next().clone();
         // Records that went while nobody read.
         audit.survey(survey, &asked);
-        let mut assignment = TopicPartitionList::new();
-        for (name, offsets) in self.names.iter().zip(audit.next()) {
-            for (partition, offset) in (0..).zip(offsets) {
-                assignment
-                    .add_partition_offset(name, partition, Offset::Offset(*offset))
-                    .map_err(|error| Error::internal(format!("assignment: {error}")))?;
-            }
-        }
-        consumer
-            .assign(&assignment)
-            .map_err(|error| Error::internal(format!("assignment: {error}")))?;
+        self.read_from(&consumer, audit.next())?;
         self.gate.open();
         metrics::show(&audit, &self.names);
         Ok(Reading {
@@ -262,6 +263,20 @@ impl Follower {
             journal: Journal::new(&self.config, &self.signs)?,
             report: Report::new(self.config.audit.max_findings_a_minute),
         })
+    }
+
+    /// Reads every partition from `next` on.
+    fn read_from(&self, consumer: &BaseConsumer<Signs>, next: &Offsets) -> Result<(), Error> {
+        let failed = |error: KafkaError| Error::internal(format!("assignment: {error}"));
+        let mut assignment = TopicPartitionList::new();
+        for (name, offsets) in self.names.iter().zip(next) {
+            for (partition, offset) in (0..).zip(offsets) {
+                assignment
+                    .add_partition_offset(name, partition, Offset::Offset(*offset))
+                    .map_err(failed)?;
+            }
+        }
+        consumer.assign(&assignment).map_err(failed)
     }
 
     /// By topic and partition: the first record that is not older than `since`; the end where there is none.
@@ -311,11 +326,14 @@ impl Follower {
     }
 
     fn trouble(&mut self, error: &KafkaError) {
-        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
-            self.missed(&error.to_string());
-        } else {
-            // Which partition it was, and where it goes on, the next survey finds.
-            debug!(%error, "reader");
+        match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => self.missed(&error.to_string()),
+            // The client has given a partition up, and does not say which: where it goes on, the next survey finds.
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                warn!(%error, "the reader has lost its place; it goes on from there after the next survey");
+                self.misplaced = true;
+            }
+            _ => debug!(%error, "reader"),
         }
     }
 
@@ -409,6 +427,9 @@ impl Follower {
                     self.ends.send_replace(survey.ends.clone());
                     let moves = reading.audit.survey(&survey, &asked);
                     self.go(&reading.consumer, &moves)?;
+                    if std::mem::take(&mut self.misplaced) {
+                        self.read_from(&reading.consumer, reading.audit.next())?;
+                    }
                 }
             }
             Ok(Err(NoSurvey::Stop(stop))) => return Err(stop),
