@@ -14,3 +14,4 @@ pub mod ranges;
 pub mod sample;
 pub mod snapshot;
 pub mod source;
+pub mod standstill;

@@ -5,6 +5,7 @@ use crate::domain::audit::{Audit, Move, Offsets, Seen, Survey};
 use crate::domain::pipeline::{RAW, STAGES, TopicId};
 use crate::domain::sample::{self, RowKey};
 use crate::domain::snapshot::Snapshot;
+use crate::domain::standstill::Watch;
 use crate::journal::{self, Journal, NoSnapshot};
 use crate::kafka::{self, Signs};
 use crate::report::Report;
@@ -71,6 +72,8 @@ pub(crate) struct Follower {
     away: bool,
     /// The client has given up a partition, and reads nothing more of it.
     misplaced: bool,
+    watch: Watch,
+    watched: Instant,
 }
 
 /// The thread that asks, as the follower sees it.
@@ -122,6 +125,8 @@ impl Follower {
             shutdown: app.shutdown(),
             away: false,
             misplaced: false,
+            watch: Watch::default(),
+            watched: Instant::now(),
         }
     }
 
@@ -426,6 +431,10 @@ impl Follower {
                 if let Some(asked) = questions.asked.take() {
                     self.ends.send_replace(survey.ends.clone());
                     let moves = reading.audit.survey(&survey, &asked);
+                    if !moves.is_empty() || self.misplaced {
+                        self.watch.forget();
+                    }
+                    self.watch.told(&survey.stable);
                     self.go(&reading.consumer, &moves)?;
                     if std::mem::take(&mut self.misplaced) {
                         self.read_from(&reading.consumer, reading.audit.next())?;
@@ -435,9 +444,19 @@ impl Follower {
             Ok(Err(NoSurvey::Stop(stop))) => return Err(stop),
             Ok(Err(NoSurvey::Wait(reason))) => {
                 questions.asked = None;
+                self.watch.forget();
                 self.missed(&reason);
             }
             Err(_) => {}
+        }
+        let now = Instant::now();
+        let elapsed = now.duration_since(std::mem::replace(&mut self.watched, now));
+        if let Some(found) = self.watch.look(elapsed, reading.audit.next()) {
+            // Only a new client reads on, and a restart brings one.
+            return Err(Error::temporary(format!(
+                "{} partition {}: the client has stopped to read it, at {} of {}",
+                self.names[found.topic], found.partition, found.next, found.stable
+            )));
         }
         let before: Vec<bool> = (0..STAGES.len()).map(|i| reading.audit.waits(i)).collect();
         let idle = reading.audit.settle();

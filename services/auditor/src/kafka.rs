@@ -3,33 +3,30 @@
 use crate::SERVICE;
 use crate::config::Config;
 use chassis::Error;
-use chassis::stall::{STATISTICS_INTERVAL_MS, Stalls};
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::{ClientConfig, Statistics};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 use tracing::debug;
 
 /// What clients say beside their answers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signs {
     refused: Arc<AtomicBool>,
-    stalls: Arc<Stalls>,
 }
 
 impl Signs {
-    /// The error to stop with, if the broker refuses the user or the reader has stopped to fetch.
+    /// The error to stop with, if the broker refuses the user.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.refused.load(Ordering::Relaxed) {
             return Err(Error::permission(
                 "Kafka refused the user name or password (kafka.sasl_username, kafka.sasl_password)",
             ));
         }
-        self.stalls.check(Instant::now())
+        Ok(())
     }
 }
 
@@ -48,10 +45,6 @@ impl ClientContext for Signs {
             self.refused.store(true, Ordering::Relaxed);
         }
         debug!(%error, reason, "client error");
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.stalls.note(Instant::now(), &statistics);
     }
 }
 
@@ -90,7 +83,6 @@ pub(crate) fn reader(config: &Config) -> ClientConfig {
         ("max.partition.fetch.bytes", "1000000"),
         ("fetch.queue.backoff.ms", "50"),
         ("queued.max.messages.kbytes", queue.as_str()),
-        ("statistics.interval.ms", STATISTICS_INTERVAL_MS),
     ] {
         if !config.kafka.properties.contains_key(&key.replace('.', "_")) {
             client.set(key, value);
