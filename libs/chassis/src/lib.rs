@@ -17,6 +17,8 @@ mod table;
 mod telemetry;
 pub mod testing;
 
+use librdkafka_guard as _;
+
 pub use app::{App, Service, main};
 pub use config::{
     HttpConfig, InvalidConfig, LogConfig, LogFormat, ServiceConfig, ShutdownConfig, comma_separated,

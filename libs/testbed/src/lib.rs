@@ -34,6 +34,8 @@ mod topic;
 mod unique;
 mod wait;
 
+use librdkafka_guard as _;
+
 pub use acl::{Operation, Resource};
 pub use broker::{Broker, BrokerBuilder};
 pub use cluster::Cluster;

@@ -4,6 +4,7 @@ use crate::cli::Failure;
 use crate::fleet::{Fleet, Record};
 use crate::stop::stop_flag;
 use crate::truth::TruthFile;
+use librdkafka_guard as _;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -1,5 +1,6 @@
 //! The topic catalogue on a broker or on paper: create what is missing, check what is there, render it for Kubernetes.
 
+use librdkafka_guard as _;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,

@@ -1,4 +1,4 @@
-//! The calls into librdkafka that rdkafka's safe interface lacks. The only unsafe code of the fleet.
+//! The calls into librdkafka that rdkafka's safe interface lacks. The only unsafe calls of the fleet.
 #![expect(
     unsafe_code,
     reason = "rdkafka exposes neither a native flush nor the cached watermarks"
