@@ -124,8 +124,8 @@ pub(crate) fn trouble(error: &sqlx::Error) -> Trouble {
                 "3D000" => Trouble::NoSuchDatabase,
                 // Canceled, timed out or deadlocked; read-only after a failover.
                 "57014" | "55P03" | "40001" | "40P01" | "25006" | "25P03" => Trouble::Away,
-                // Connection lost; out of resources (a full disk is 53100); shutdown; I/O error.
-                code if ["08", "53", "57", "58"].contains(&&code[..code.len().min(2)]) => {
+                // Connection lost; out of resources (a full disk is 53100); shutdown; I/O error; the server's internal error.
+                code if ["08", "53", "57", "58", "XX"].contains(&&code[..code.len().min(2)]) => {
                     Trouble::Away
                 }
                 _ => Trouble::Other,

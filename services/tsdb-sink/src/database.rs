@@ -116,8 +116,9 @@ pub(crate) fn trouble(error: &sqlx::Error) -> Trouble {
         // Canceled by the statement timeout; read-only after a failover.
         "57014" | "25006" | "25P03" | "25P04" => Trouble::Away(told),
         code => match &code[..code.len().min(2)] {
-            // Connection lost; out of resources (a full disk is 53100); shutdown; I/O error.
-            "08" | "53" | "57" | "58" => Trouble::Away(told),
+            // Connection lost; out of resources (a full disk is 53100); shutdown; I/O error; an internal error of the
+            // server, as which a full disk shows while a connection is made (XX000, "could not write init file").
+            "08" | "53" | "57" | "58" | "XX" => Trouble::Away(told),
             // Data exceptions, constraints, limits of a row's size, and what a trigger of the operator's raises.
             "22" | "23" | "54" | "P0" | "44" => Trouble::Value(code.to_owned(), message),
             "42" | "3F" | "0A" => Trouble::Schema(told),
