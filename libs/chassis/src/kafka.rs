@@ -122,6 +122,11 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// With the classic protocol it is also how long a rebalance waits for members that do not join again.
+const REBALANCE_TIMEOUT: &str = "max.poll.interval.ms";
+/// Our loops poll many times a second. The default of five minutes is what a group stands still after a broker's restart,
+/// where that leaves the coordinator with members that neither join nor expire (seen on 4.3.1 under `chaos`).
+const REBALANCE_TIMEOUT_MS: u32 = 45_000;
 /// Below this the broker refuses a classic member (`group.min.session.timeout.ms`).
 const MIN_SESSION_TIMEOUT_MS: u32 = 6_000;
 
@@ -240,6 +245,10 @@ impl KafkaConfig {
                 "heartbeat.interval.ms",
                 self.heartbeat_interval_ms.to_string(),
             );
+        if consumer.get(REBALANCE_TIMEOUT).is_none() {
+            let timeout = REBALANCE_TIMEOUT_MS.max(self.session_timeout_ms);
+            consumer.set(REBALANCE_TIMEOUT, timeout.to_string());
+        }
         if self.membership == Membership::Static {
             consumer.set("group.instance.id", instance);
         }
