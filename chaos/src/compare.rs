@@ -1,6 +1,7 @@
 //! The same blows, and the same strikes at one member, for our stages and for those on Kafka Streams.
 
-use crate::evidence::{Evidence, end_on_panic};
+use crate::ending;
+use crate::evidence::Evidence;
 use crate::failover::{self, Case, Found};
 use crate::ground::Ground;
 use crate::role::{Role, System};
@@ -96,9 +97,14 @@ fn storm(options: &Options, system: System, evidence: &Arc<Evidence>) -> Result<
     let supervisor = Arc::new(Supervisor::new(
         &binaries,
         &evidence.logs(),
-        ground.settings(&ROLES, system, &evidence.state()),
+        ground.settings(&ROLES, &plan.rolling, system, &evidence.state()),
     ));
-    end_on_panic(evidence, &supervisor, ground.disk(), options.seed);
+    ending::watch(ending::Scene {
+        evidence: Arc::clone(evidence),
+        supervisor: Arc::clone(&supervisor),
+        disk: ground.disk(),
+        seed: options.seed,
+    });
     let scene = Scene {
         options,
         roles: &ROLES,

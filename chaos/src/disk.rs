@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 const SIZE: &str = "64g";
 /// What is left when it is full.
 const REST_KIB: u64 = 256;
+/// The server may write more than the rest between the look at what is used and the change.
+const FILL_TRIES: u32 = 50;
 
 /// A file system in memory. It ends with this value.
 #[derive(Debug)]
@@ -43,8 +45,15 @@ impl Disk {
     /// # Errors
     /// If the system refuses.
     pub(crate) fn fill(&self) -> Result<(), String> {
-        let used = self.used_kib()?;
-        self.resize(&format!("{}k", used + REST_KIB))
+        let mut filled = Ok(());
+        for _ in 0..FILL_TRIES {
+            let used = self.used_kib()?;
+            filled = self.resize(&format!("{}k", used + REST_KIB));
+            if filled.is_ok() {
+                break;
+            }
+        }
+        filled
     }
 
     /// Gives the room back.

@@ -1,11 +1,9 @@
 //! What a run leaves: a folder with the plan, the logs of all processes, and what was found wrong.
 
-use crate::supervisor::Supervisor;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// The folder of a run.
 #[derive(Debug)]
@@ -90,32 +88,4 @@ impl Evidence {
     pub(crate) fn remove(&self) {
         drop(std::fs::remove_dir_all(&self.folder));
     }
-}
-
-/// A suite that can't go on (a broker that does not start, say) ends the process without running any destructor: what it
-/// has started ends here, and the folder stays.
-pub(crate) fn end_on_panic(
-    evidence: &Arc<Evidence>,
-    supervisor: &Arc<Supervisor>,
-    disk: Option<PathBuf>,
-    seed: u64,
-) {
-    let (evidence, supervisor) = (Arc::clone(evidence), Arc::clone(supervisor));
-    std::panic::set_hook(Box::new(move |panic| {
-        supervisor.end_at_once();
-        if let Some(disk) = &disk {
-            drop(
-                Command::new("umount")
-                    .arg("-l")
-                    .arg(disk)
-                    .stderr(Stdio::null())
-                    .status(),
-            );
-        }
-        evidence.say(&format!(
-            "the suite itself can't go on: {panic}\nwhat there is to see is in {}\nSEED={seed}",
-            evidence.folder().display()
-        ));
-        std::process::exit(2);
-    }));
 }

@@ -1,6 +1,7 @@
 //! How long the partitions of a member wait when it dies or is restarted, as a reader of committed records sees it.
 
-use crate::evidence::{Evidence, end_on_panic};
+use crate::ending;
+use crate::evidence::Evidence;
 use crate::lineage::SOURCE_HEADER;
 use crate::load::{self, Load};
 use crate::pause::{Arrival, Pause, max_and_median, pauses};
@@ -315,7 +316,12 @@ impl Bench<'_> {
             &self.evidence.logs(),
             BTreeMap::from([(Role::Validator, settings)]),
         ));
-        end_on_panic(self.evidence, &supervisor, None, SEED);
+        ending::watch(ending::Scene {
+            evidence: Arc::clone(self.evidence),
+            supervisor: Arc::clone(&supervisor),
+            disk: None,
+            seed: SEED,
+        });
         let watching = AtomicBool::new(true);
         let measured = std::thread::scope(|scope| {
             scope.spawn(|| {

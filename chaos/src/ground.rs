@@ -18,6 +18,11 @@ pub(crate) const POISON_HEADER: &str = "chaos-poison";
 /// The simulated fleet lives at a time of its own: nothing of it may be too old to be kept.
 const FOR_EVER_DAYS: &str = "36500";
 const FOR_EVER_MS: &str = "3155760000000";
+/// Snapshots so often that some are written between the blows, and so seldom that there is something to replay.
+const ROLLING: [(&str, &str); 2] = [
+    ("PIPELINE__STATE", "rolling"),
+    ("PIPELINE__SNAPSHOT_INTERVAL_MS", "5000"),
+];
 /// Small transactions, so that there is always something open to strike at.
 const TRANSACTION_RECORDS: &str = "500";
 
@@ -80,13 +85,19 @@ impl Ground {
     }
 
     /// What of it can be struck, with `roles` on it.
-    pub(crate) fn layout(roles: &[Role], brokers: usize, backlog_minutes: u64) -> Layout {
+    pub(crate) fn layout(
+        roles: &[Role],
+        brokers: usize,
+        backlog_minutes: u64,
+        only: &[String],
+    ) -> Layout {
         Layout {
             roles: roles.to_vec(),
             brokers,
             network: brokers == 1,
             database: roles.contains(&Role::TsdbSink),
             backlog_minutes,
+            only: only.to_vec(),
         }
     }
 
@@ -98,10 +109,12 @@ impl Ground {
         }
     }
 
-    /// How each of `roles` is started, with the stages of `system`; its local state goes to `state`.
+    /// How each of `roles` is started, with the stages of `system`; its local state goes to `state`. The state of those in
+    /// `rolling` is written in rolling snapshots.
     pub(crate) fn settings(
         &self,
         roles: &[Role],
+        rolling: &[Role],
         system: System,
         state: &Path,
     ) -> BTreeMap<Role, Settings> {
@@ -109,6 +122,10 @@ impl Ground {
             .iter()
             .map(|role| {
                 let mut settings = self.settings_of(*role);
+                if rolling.contains(role) {
+                    let further = ROLLING.map(|(key, value)| (key.to_owned(), value.to_owned()));
+                    settings.further.extend(further);
+                }
                 if system == System::KafkaStreams && Role::COMPARED.contains(role) {
                     settings.program = Program::Streams {
                         jar: streams::jar(),
@@ -190,6 +207,33 @@ impl Ground {
                 }),
         );
         logs
+    }
+
+    /// Copies what the brokers know of transactions and groups into `folder`: the logs of their internal topics.
+    ///
+    /// # Errors
+    /// If a file can't be read or written.
+    pub(crate) fn keep_internal_topics(&self, folder: &Path) -> std::io::Result<()> {
+        for (number, broker) in (1..).zip(self.brokers()) {
+            let number: usize = number;
+            let data = broker.log_path().with_file_name("data");
+            for entry in std::fs::read_dir(data)? {
+                let partition = entry?;
+                let name = partition.file_name();
+                if !name.to_string_lossy().starts_with("__") {
+                    continue;
+                }
+                let kept = folder.join(format!("kafka-{number}")).join(name);
+                std::fs::create_dir_all(&kept)?;
+                for segment in std::fs::read_dir(partition.path())? {
+                    let segment = segment?;
+                    if segment.path().extension().is_some_and(|kind| kind == "log") {
+                        std::fs::copy(segment.path(), kept.join(segment.file_name()))?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn brokers(&self) -> &[Broker] {

@@ -44,16 +44,32 @@ pub(crate) fn trace(
             )),
         }
     }
+    open.retain(|_, (count, _)| *count != 1);
+    let mut places: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    if !open.is_empty() {
+        for outcome in outcomes {
+            if let Some((_, _, offset)) = source(outcome)
+                && open.contains_key(&offset)
+            {
+                let place = format!(
+                    "partition {} offset {} at {} ms",
+                    outcome.partition, outcome.offset, outcome.timestamp
+                );
+                places.entry(offset).or_default().push(place);
+            }
+        }
+    }
     for (offset, (count, at_ms)) in open {
-        let kind = match count {
-            1 => continue,
-            0 => Kind::Lost,
-            _ => Kind::Doubled,
+        let kind = if count == 0 {
+            Kind::Lost
+        } else {
+            Kind::Doubled
         };
+        let places = places.remove(&offset).unwrap_or_default().join(", ");
         violations.push(Violation::new(
             kind,
             Some(at_ms),
-            format!("{topic}/{partition}/{offset} is the source of {count} outcomes"),
+            format!("{topic}/{partition}/{offset} is the source of {count} outcomes: {places}"),
         ));
     }
     violations

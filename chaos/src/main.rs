@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod compare;
 mod disk;
+mod ending;
 mod evidence;
 mod failover;
 mod ground;
@@ -86,6 +87,12 @@ struct RunArguments {
     /// Three brokers, of which one is lost at a time, instead of one.
     #[arg(long)]
     three_brokers: bool,
+    /// When the stages write their state; without it, the seed chooses for each (`compare`: `every_commit`).
+    #[arg(long)]
+    state: Option<plan::State>,
+    /// Only blows whose description has this in it, such as "SIGSTOP broker"; may be given more than once.
+    #[arg(long)]
+    only: Vec<String>,
     /// Seconds that the fleet may take, after the load, until nothing is left to read.
     #[arg(long, default_value_t = 180)]
     bound_s: u64,
@@ -158,6 +165,8 @@ impl RunArguments {
             records_per_second: self.records_per_second,
             brokers: if self.three_brokers { 3 } else { 1 },
             backlog_minutes,
+            state: self.state,
+            only: self.only,
             bound: Duration::from_secs(self.bound_s),
             keep: self.keep,
             out: self.out,
@@ -166,11 +175,18 @@ impl RunArguments {
 }
 
 fn main() -> ExitCode {
-    let green = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    if let Err(error) = ending::prepare() {
+        drop(writeln!(std::io::stderr().lock(), "chaos: {error}"));
+        return ExitCode::from(2);
+    }
+    let green = match arguments.command {
         Command::Run { run } => run::run(&run.options()),
         Command::Failover { failover } => failover::run(&failover.options()),
         Command::Compare { run, rounds } => {
-            let options = run.options();
+            let mut options = run.options();
+            // As Kafka Streams does.
+            options.state.get_or_insert(plan::State::EveryCommit);
             let takeover = failover::Options {
                 gpus: COMPARED_GPUS,
                 records_per_second: options.records_per_second,

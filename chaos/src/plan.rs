@@ -9,6 +9,18 @@ pub(crate) use step::{Action, Step};
 
 use crate::random::Random;
 use crate::role::Role;
+use clap::ValueEnum;
+
+/// When a stage writes its state, by the values of `pipeline.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    /// With each commit.
+    #[value(name = "every_commit")]
+    EveryCommit,
+    /// In rolling snapshots: what a crash leaves out is replayed.
+    #[value(name = "rolling")]
+    Rolling,
+}
 
 /// What there is to be struck.
 #[derive(Clone, Debug)]
@@ -22,6 +34,8 @@ pub(crate) struct Layout {
     pub(crate) database: bool,
     /// Minutes of event time that a backlog holds.
     pub(crate) backlog_minutes: u64,
+    /// Only blows whose description has one of these in it; all, if none.
+    pub(crate) only: Vec<String>,
 }
 
 /// One blow, with its time in milliseconds since the load began.
@@ -35,9 +49,11 @@ pub(crate) struct Strike {
     pub(crate) overlaps: bool,
 }
 
-/// All blows of a run, by their beginning, and the steps that they take, by time.
+/// How the stages keep their state, and all blows of a run, by their beginning, and the steps that they take, by time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// Stages that write their state in rolling snapshots.
+    pub(crate) rolling: Vec<Role>,
     pub(crate) strikes: Vec<Strike>,
     pub(crate) steps: Vec<Step>,
 }
@@ -58,7 +74,7 @@ pub(crate) fn plan(seed: u64, duration_ms: u64, layout: &Layout) -> Plan {
     let mut kinds = Kinds::new(layout);
     let mut plan = Plan::default();
     let mut now = BEGIN_MS;
-    loop {
+    while !kinds.all.is_empty() {
         let blow = kinds.draw(&mut random, layout, None);
         let until = now + blow.length_ms();
         if until > duration_ms {
@@ -86,6 +102,18 @@ pub(crate) fn plan(seed: u64, duration_ms: u64, layout: &Layout) -> Plan {
     plan
 }
 
+/// Those stages that write their state in rolling snapshots: about half, by the seed, unless it is said.
+pub(crate) fn rolling(seed: u64, state: Option<State>) -> Vec<Role> {
+    // Not the numbers that the blows follow from.
+    let mut random = Random::new(!seed);
+    let drawn = Role::STAGES.map(|role| (role, random.one_in(2)));
+    drawn
+        .into_iter()
+        .filter(|(_, drawn)| state.map_or(*drawn, |state| state == State::Rolling))
+        .map(|(role, _)| role)
+        .collect()
+}
+
 impl Plan {
     fn add(&mut self, blow: Blow, from_ms: u64) -> usize {
         let strike = self.strikes.len();
@@ -106,6 +134,15 @@ impl Plan {
     }
 }
 
+fn chosen(layout: &Layout) -> Vec<Make> {
+    let mut kinds = Blow::kinds(layout);
+    kinds.retain(|make| {
+        let sample = make(&mut Random::new(0), layout).to_string();
+        layout.only.is_empty() || layout.only.iter().any(|text| sample.contains(text))
+    });
+    kinds
+}
+
 /// Draws blows so that each kind comes up before any does twice.
 struct Kinds {
     all: Vec<Make>,
@@ -116,7 +153,7 @@ struct Kinds {
 impl Kinds {
     fn new(layout: &Layout) -> Self {
         Self {
-            all: Blow::kinds(layout),
+            all: chosen(layout),
             left: Vec::new(),
             returned: Vec::new(),
         }

@@ -7,9 +7,21 @@ use crate::verdict::{Kind, Verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The plan, a line a strike.
+/// Which stages write their state how.
+pub(crate) fn rolling(roles: &[Role]) -> String {
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    format!("stages with rolling snapshots: {names}")
+}
+
+/// Which stages write their state how, and the plan, a line a strike.
 pub(crate) fn plan(plan: &Plan) -> String {
     let mut text = String::new();
+    line(&mut text, &rolling(&plan.rolling));
     for (number, strike) in (1..).zip(&plan.strikes) {
         line(&mut text, &self::strike(number, strike));
     }
@@ -159,7 +171,7 @@ mod tests {
                 until_ms: 12_000,
                 overlaps: false,
             }],
-            steps: Vec::new(),
+            ..Plan::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! One run: the fleet under load, the blows, and then the truth.
 
-use crate::evidence::{Evidence, end_on_panic};
+use crate::ending;
+use crate::evidence::Evidence;
 use crate::ground::Ground;
 use crate::load::{self, Load};
 use crate::plan::{Action, Plan};
@@ -25,6 +26,10 @@ pub(crate) struct Options {
     pub(crate) duration: Duration,
     pub(crate) records_per_second: u64,
     pub(crate) brokers: usize,
+    /// When stages write their state; the seed chooses, if none.
+    pub(crate) state: Option<plan::State>,
+    /// Only blows whose description has one of these in it; all, if none.
+    pub(crate) only: Vec<String>,
     /// Minutes of event time in a backlog.
     pub(crate) backlog_minutes: u64,
     /// How long the fleet may take, after the load, until nothing is left to read.
@@ -54,14 +59,20 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     evidence.say(&format!("SEED={}", options.seed));
     let plan = plan_of(options, &Role::ALL);
     evidence.keep("plan.txt", &report::plan(&plan));
+    evidence.say(&report::rolling(&plan.rolling));
 
     let ground = Ground::start(options.brokers, &binaries);
     let supervisor = Arc::new(Supervisor::new(
         &binaries,
         &evidence.logs(),
-        ground.settings(&Role::ALL, System::Ours, &evidence.state()),
+        ground.settings(&Role::ALL, &plan.rolling, System::Ours, &evidence.state()),
     ));
-    end_on_panic(&evidence, &supervisor, ground.disk(), options.seed);
+    ending::watch(ending::Scene {
+        evidence: Arc::clone(&evidence),
+        supervisor: Arc::clone(&supervisor),
+        disk: ground.disk(),
+        seed: options.seed,
+    });
     let scene = Scene {
         options,
         roles: &Role::ALL,
@@ -85,6 +96,11 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         for (name, log) in ground.logs() {
             evidence.copy(&name, &log);
         }
+        if let Err(error) = ground.keep_internal_topics(evidence.folder()) {
+            evidence.say(&format!(
+                "the brokers' internal topics can't be kept: {error}"
+            ));
+        }
         evidence.say(&format!(
             "what there is to see is in {}",
             evidence.folder().display()
@@ -100,9 +116,17 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
 
 /// The plan of a run.
 pub(crate) fn plan_of(options: &Options, roles: &[Role]) -> Plan {
-    let layout = Ground::layout(roles, options.brokers, options.backlog_minutes);
+    let layout = Ground::layout(
+        roles,
+        options.brokers,
+        options.backlog_minutes,
+        &options.only,
+    );
     let duration_ms = u64::try_from(options.duration.as_millis()).unwrap_or(u64::MAX);
-    plan::plan(options.seed, duration_ms, &layout)
+    Plan {
+        rolling: plan::rolling(options.seed, options.state),
+        ..plan::plan(options.seed, duration_ms, &layout)
+    }
 }
 
 /// The folder of the services' binaries: this one's.

@@ -9,13 +9,15 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Pause before a process that has ended by itself is started again.
 const BACKOFF: Duration = Duration::from_millis(500);
 /// How often the supervisor looks.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// To end everything while another thread may be changing it, or have broken off in the middle of that.
+const ENDING_TRIES: u32 = 20;
 /// A process that drains takes no longer than this (`shutdown.drain_seconds` and a margin); then it is killed, and told of.
 const DRAIN_WITHIN: Duration = Duration::from_secs(40);
 
@@ -294,14 +296,22 @@ impl Supervisor {
 
     /// [`end`](Self::end), from a thread that may have broken off in the middle of a change.
     pub(crate) fn end_at_once(&self) {
-        let Ok(mut processes) = self.processes.try_lock() else {
-            return;
-        };
-        for process in processes.values_mut() {
-            process.wanted = false;
-            if let Some(child) = &mut process.child {
-                drop(child.kill());
+        for _ in 0..ENDING_TRIES {
+            let mut processes = match self.processes.try_lock() {
+                Ok(processes) => processes,
+                Err(TryLockError::Poisoned(processes)) => processes.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(LOOK_EVERY);
+                    continue;
+                }
+            };
+            for process in processes.values_mut() {
+                process.wanted = false;
+                if let Some(child) = &mut process.child {
+                    drop(child.kill());
+                }
             }
+            return;
         }
     }
 

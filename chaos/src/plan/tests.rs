@@ -9,6 +9,7 @@ fn layout() -> Layout {
         network: true,
         database: true,
         backlog_minutes: 60,
+        only: Vec::new(),
     }
 }
 
@@ -19,6 +20,17 @@ fn a_seed_makes_the_same_plan_again_and_another_seed_another() {
     let plan_of = |seed| plan(seed, 180_000, &layout());
     assert_eq!(plan_of(7), plan_of(7));
     assert_ne!(plan_of(7), plan_of(8));
+}
+
+#[test]
+fn the_seed_chooses_how_each_stage_keeps_its_state_unless_it_is_said() {
+    assert_eq!(rolling(7, None), rolling(7, None));
+    assert_eq!(rolling(7, Some(State::EveryCommit)), []);
+    assert_eq!(rolling(7, Some(State::Rolling)), Role::STAGES);
+    for role in Role::STAGES {
+        let chosen = (0..100).filter(|seed| rolling(*seed, None).contains(&role));
+        assert!((30..70).contains(&chosen.count()), "{role}");
+    }
 }
 
 #[test]
