@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Lines of code in `libs/chassis/src`: without tests, comments and blank lines. Over it: take something out, do not
-/// raise it. (Set with the first version at 3,900; again with takeover, lineage and rolling snapshots; and with the watch for
-/// partitions that librdkafka has stopped to fetch.)
-const CHASSIS_BUDGET: usize = 4_450;
+/// raise it. (Set with the first version at 3,900; again with takeover, lineage and rolling snapshots; and with
+/// the second group protocol.)
+const CHASSIS_BUDGET: usize = 4_400;
 
 /// Words of our domain that the chassis must not know.
 const DOMAIN_NOUNS: &[&str] = &[

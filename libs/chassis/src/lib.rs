@@ -12,12 +12,9 @@ mod error;
 mod health;
 pub mod kafka;
 mod stage;
-pub mod stall;
 mod table;
 mod telemetry;
 pub mod testing;
-
-use librdkafka_guard as _;
 
 pub use app::{App, Service, main};
 pub use config::{
@@ -27,6 +24,7 @@ pub use eos::PipelineConfig;
 pub use error::{Error, ErrorKind};
 pub use health::{Gate, Heartbeat};
 pub use kafka::KafkaConfig;
+pub use librdkafka_guard::stall;
 pub use stage::{
     Changelog, Headers, Outbox, Output, Record, RestoreError, Stage, StagedRecord, Task,
 };

@@ -1,4 +1,5 @@
-//! Leaves a part of librdkafka out that crashes or stalls a client when a broker comes back.
+//! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: one is left out here, the
+//! others are noticed by [`stall`].
 //!
 //! A broker that does not lead a partition any more names the new leader in its answer (KIP-951), and librdkafka 2.5 and
 //! later take it over at once. Where the answer names a leader for some partitions and none for others, as that of a broker
@@ -19,6 +20,8 @@
     reason = "a function of librdkafka's is replaced by its name"
 )]
 
+pub mod stall;
+
 use std::ffi::{c_int, c_void};
 
 /// `RD_KAFKA_OP_RES_HANDLED`: the caller frees what it was about.
@@ -38,7 +41,6 @@ pub extern "C" fn __wrap_rd_kafka_metadata_update_op(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use rdkafka as _;
 
     unsafe extern "C" {
         fn rd_kafka_metadata_update_op(client: *mut c_void, metadata: *mut c_void) -> c_int;

@@ -3,30 +3,33 @@
 use crate::SERVICE;
 use crate::config::Config;
 use chassis::Error;
-use rdkafka::ClientConfig;
+use chassis::stall::{STATISTICS_INTERVAL_MS, Stalls};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{ClientConfig, Statistics};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tracing::debug;
 
 /// What clients say beside their answers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signs {
     refused: Arc<AtomicBool>,
+    stalls: Arc<Stalls>,
 }
 
 impl Signs {
-    /// The error to stop with, if the broker refuses the user.
+    /// The error to stop with, if the broker refuses the user or a client needs a restart.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.refused.load(Ordering::Relaxed) {
             return Err(Error::permission(
                 "Kafka refused the user name or password (kafka.sasl_username, kafka.sasl_password)",
             ));
         }
-        Ok(())
+        self.stalls.check(Instant::now()).map_err(Error::from)
     }
 }
 
@@ -46,6 +49,10 @@ impl ClientContext for Signs {
         }
         debug!(%error, reason, "client error");
     }
+
+    fn stats(&self, statistics: Statistics) {
+        self.stalls.note(Instant::now(), &statistics);
+    }
 }
 
 impl ConsumerContext for Signs {}
@@ -60,6 +67,8 @@ pub(crate) fn consumer(config: &Config, role: &str, group: &str, committed: bool
         .set("enable.auto.offset.store", "false")
         // Records that are gone are looked into, never jumped over.
         .set("auto.offset.reset", "error")
+        // Whoever makes one polls it, also if it only asks: else they pile up.
+        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
         .set(
             "isolation.level",
             if committed {

@@ -88,6 +88,10 @@ impl Surveyor {
 
     /// The order of the questions is what verdicts rest on: see [`crate::domain::audit`].
     fn survey(&mut self) -> Result<Survey, NoSurvey> {
+        for client in [&self.committed, &self.all].into_iter().chain(&self.groups) {
+            // Nothing is assigned: what comes is statistics.
+            drop(client.poll(Duration::ZERO));
+        }
         if self.partitions.is_empty() {
             self.partitions = self.count_partitions()?;
         }

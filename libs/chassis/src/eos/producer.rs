@@ -7,8 +7,8 @@
 
 use super::native;
 use super::recovery::{self, Recovery};
+use crate::stall::Stalls;
 use crate::{Error, Heartbeat};
-use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{ConsumerContext, ConsumerGroupMetadata};
@@ -18,6 +18,7 @@ use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{ClientConfig, Statistics};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,7 @@ const SOURCE_HEADER: &str = "source";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Signs {
     inner: Arc<SignFlags>,
+    stalls: Arc<Stalls>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,14 @@ struct SignFlags {
 }
 
 impl Signs {
+    /// Those of a client that is watched, too.
+    pub(super) fn watched(stalls: &Arc<Stalls>) -> Self {
+        Self {
+            inner: Arc::default(),
+            stalls: Arc::clone(stalls),
+        }
+    }
+
     pub(super) fn authentication_failed(&self) -> bool {
         self.inner.authentication_failed.load(Ordering::Relaxed)
     }
@@ -74,6 +84,10 @@ impl ClientContext for Signs {
                 .store(true, Ordering::Relaxed);
         }
         debug!(%error, reason, "client error");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.stalls.note(Instant::now(), &statistics);
     }
 }
 

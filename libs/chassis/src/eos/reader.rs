@@ -6,6 +6,7 @@
 
 use super::producer::Signs;
 use crate::Error;
+use crate::stall::{STATISTICS_INTERVAL_MS, Stalls};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -13,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, config::FromClientConfigAndContext};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
@@ -72,9 +74,17 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(super) fn new(client: &ClientConfig, topic: &str) -> Result<Self, Error> {
-        let make = |isolation: &str| {
+    /// One that is polled all the time may be watched: what nobody polls for piles up.
+    pub(super) fn new(
+        client: &ClientConfig,
+        topic: &str,
+        watched: Option<&Arc<Stalls>>,
+    ) -> Result<Self, Error> {
+        let make = |isolation: &str, watched: Option<&Arc<Stalls>>| {
             let mut config = client.clone();
+            if watched.is_some() {
+                config.set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
+            }
             config
                 // Never joined and never committed to; rdkafka asks for one all the same.
                 .set("group.id", format!("{topic}-reader"))
@@ -86,13 +96,14 @@ impl Reader {
                 .set("fetch.wait.max.ms", "20")
                 .set("fetch.queue.backoff.ms", "20")
                 .set("queued.max.messages.kbytes", "16384");
-            BaseConsumer::from_config_and_context(&config, Signs::default())
+            let signs = watched.map_or_else(Signs::default, Signs::watched);
+            BaseConsumer::from_config_and_context(&config, signs)
                 .map_err(|error| Error::config(format!("kafka: {error}")))
         };
         Ok(Self {
             topic: topic.to_owned(),
-            committed: make("read_committed")?,
-            uncommitted: make("read_uncommitted")?,
+            committed: make("read_committed", watched)?,
+            uncommitted: make("read_uncommitted", None)?,
             partitions: BTreeMap::new(),
         })
     }

@@ -47,7 +47,7 @@ const IDLE_CHECKS_PER_ROUND: usize = 16;
 pub(super) struct Group<S: Stage> {
     core: Mutex<Core<S>>,
     signs: Signs,
-    stalls: Stalls,
+    stalls: Arc<Stalls>,
 }
 
 impl<S: Stage> Group<S> {
@@ -123,10 +123,11 @@ impl<S: Stage> Worker<S> {
         shutdown: CancellationToken,
     ) -> Result<Self, Error> {
         let heartbeat = Arc::new(heartbeat);
-        let reader = |topic: &Option<String>| {
+        let stalls = Arc::new(Stalls::default());
+        let reader = |topic: &Option<String>, watched: Option<&Arc<Stalls>>| {
             topic
                 .as_deref()
-                .map(|topic| Reader::new(&settings.client("reader"), topic))
+                .map(|topic| Reader::new(&settings.client("reader"), topic, watched))
                 .transpose()
         };
         let core = Core {
@@ -138,8 +139,8 @@ impl<S: Stage> Worker<S> {
                 settings.deadlines,
                 Arc::clone(&heartbeat),
             ),
-            changelog: reader(&settings.topology.changelog)?,
-            table: reader(&settings.topology.table)?,
+            changelog: reader(&settings.topology.changelog, None)?,
+            table: reader(&settings.topology.table, Some(&stalls))?,
             outbox: Outbox::new(settings.output_partitions.clone()),
             source: String::new(),
             changes: Changelog::default(),
@@ -157,7 +158,7 @@ impl<S: Stage> Worker<S> {
         let group = Group {
             core: Mutex::new(core),
             signs: Signs::default(),
-            stalls: Stalls::default(),
+            stalls,
         };
         let consumer = BaseConsumer::from_config_and_context(&settings.consumer(), group)
             .map_err(|error| Error::config(format!("kafka: {error}")))?;
@@ -458,6 +459,7 @@ impl<S: Stage> Worker<S> {
     }
 
     fn housekeeping(&mut self) -> Result<(), Error> {
+        self.consumer.context().stalls.check(Instant::now())?;
         self.core().measure(&self.consumer);
         if self.away {
             // Nothing tells that the broker is back but an answer.
@@ -481,7 +483,7 @@ impl<S: Stage> Worker<S> {
         if let Some(after) = self.settings.idle_after {
             self.confirm_idle(after)?;
         }
-        self.consumer.context().stalls.check(Instant::now())
+        Ok(())
     }
 
     /// Asks the broker whether quiet partitions really hold nothing unread, and tells the stage.

@@ -1,7 +1,11 @@
-//! Finds partitions that a client has stopped to fetch though there is something to read.
+//! Finds clients that have no broker left, and partitions that a client has stopped to fetch though there is something to
+//! read.
 //!
-//! Two faults of librdkafka 2.12 do this, without an error, when a leader changes. Only a new client reads on then, and a
-//! restart brings one.
+//! Three faults of librdkafka 2.12 do this when a broker comes back. Only a new client helps then, and a restart brings one.
+//!
+//! - A broker that has just come back may answer with a list of brokers that has nobody in it, itself included. The
+//!   client then drops all that it knows, and asks nobody any more (confluentinc/librdkafka#5301). It says that all
+//!   brokers are down, as in an outage; that it knows none tells the two apart.
 //!
 //! - It validates its position with the leader whenever the leader's epoch changes, as it does when a broker is started
 //!   again. When that request comes to nothing the partition stays in the state `validate-epoch-wait` for good: neither a
@@ -10,13 +14,14 @@
 //! - When a leader changes and changes back at once, it may go on to ask the broker in between, which leads nothing any
 //!   more (confluentinc/librdkafka#5593, #5401).
 //!
-//! The client's own statistics tell of both. That a partition's records do not come would be no sign: in a backlog
+//! The client's own statistics tell of all three. That a partition's records do not come would be no sign: in a backlog
 //! a partition may wait for its turn for more than a minute.
 
-use crate::Error;
 use rdkafka::Statistics;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::error::Error;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The value of `statistics.interval.ms` that this needs.
@@ -24,14 +29,39 @@ pub const STATISTICS_INTERVAL_MS: &str = "10000";
 /// Either takes milliseconds; a validation is tried again every 500 ms while the leader refuses it.
 const PATIENCE: Duration = Duration::from_mins(1);
 const WAITING: &str = "validate-epoch-wait";
+/// One look may fall between two lists of brokers; the next comes 10 s later.
+const ALONE_PATIENCE: Duration = Duration::from_secs(5);
+/// A client that has not been heard of for several intervals is closed.
+const CLOSED_AFTER: Duration = Duration::from_secs(35);
 
 /// Partitions that are not fetched, by topic and number, since when.
 type Waiting = BTreeMap<(String, i32), Instant>;
 
-/// Watches the statistics of one client.
+#[derive(Debug, Default)]
+struct Client {
+    waiting: Waiting,
+    /// It knows no broker, since when.
+    alone: Option<Instant>,
+    /// When it was last heard of.
+    noted: Option<Instant>,
+}
+
+/// A client that only a restart helps, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stalled(String);
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Stalled {}
+
+/// Watches the statistics of some clients.
 #[derive(Debug, Default)]
 pub struct Stalls {
-    waiting: Mutex<Waiting>,
+    clients: Mutex<BTreeMap<String, Client>>,
 }
 
 impl Stalls {
@@ -41,30 +71,61 @@ impl Stalls {
             .brokers
             .values()
             .any(|broker| broker.nodeid >= 0 && broker.state == "UP");
-        let mut waiting = self.lock();
-        *waiting = follow(&waiting, now, is_connected, unfetched(statistics));
+        let mut clients = self.lock();
+        let client = clients.entry(statistics.name.clone()).or_default();
+        client.noted = Some(now);
+        client.waiting = follow(&client.waiting, now, is_connected, unfetched(statistics));
+        client.alone = if knows_a_broker(statistics) {
+            None
+        } else {
+            client.alone.or(Some(now))
+        };
     }
 
-    /// Whether a partition has been waiting for too long.
+    /// Whether a client has been without a broker, or a partition waiting, for too long.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Temporary`] when one has: a restart is the cure.
-    pub fn check(&self, now: Instant) -> Result<(), Error> {
-        let waiting = self.lock();
-        let stalled = waiting
-            .iter()
-            .find(|(_, since)| now.duration_since(**since) >= PATIENCE);
-        stalled.map_or(Ok(()), |((topic, partition), since)| {
-            Err(Error::temporary(format!(
-                "{topic} partition {partition}: the client has stopped to fetch it, {} s ago",
-                now.duration_since(*since).as_secs()
-            )))
-        })
+    /// When one has: a restart is the cure.
+    pub fn check(&self, now: Instant) -> Result<(), Stalled> {
+        let clients = self.lock();
+        let heard = clients.iter().filter(|(_, client)| {
+            client
+                .noted
+                .is_some_and(|noted| now.duration_since(noted) <= CLOSED_AFTER)
+        });
+        for (name, client) in heard {
+            if let Some(since) = client.alone
+                && now.duration_since(since) >= ALONE_PATIENCE
+            {
+                return Err(Stalled(format!(
+                    "{name}: the client knows no broker any more, and asks nobody"
+                )));
+            }
+            let stalled = client
+                .waiting
+                .iter()
+                .find(|(_, since)| now.duration_since(**since) >= PATIENCE);
+            if let Some(((topic, partition), since)) = stalled {
+                return Err(Stalled(format!(
+                    "{topic} partition {partition}: the client has stopped to fetch it, {} s ago",
+                    now.duration_since(*since).as_secs()
+                )));
+            }
+        }
+        Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One of the cluster's, or one of `bootstrap.servers`: they are there in an outage, too.
+fn knows_a_broker(statistics: &Statistics) -> bool {
+    statistics
+        .brokers
+        .values()
+        .any(|broker| ["learned", "configured"].contains(&broker.source.as_str()))
 }
 
 /// Partitions that wait for a validation, or that the client asks another broker for than the one that it means to ask.
@@ -163,20 +224,60 @@ mod tests {
     }
 
     #[test]
+    fn a_client_without_any_broker_is_told_from_one_in_an_outage() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let broker = |source: &str| {
+            let broker = Broker {
+                source: source.to_owned(),
+                state: "TRY_CONNECT".to_owned(),
+                ..Broker::default()
+            };
+            (source.to_owned(), broker)
+        };
+        let client = |name: &str, sources: &[&str]| Statistics {
+            name: name.to_owned(),
+            brokers: sources.iter().map(|source| broker(source)).collect(),
+            ..Statistics::default()
+        };
+        let stalls = Stalls::default();
+        for seconds in [0, 90] {
+            let one = client("one", &["learned", "internal", "logical"]);
+            stalls.note(at(seconds), &one);
+            stalls.note(at(seconds), &client("two", &["configured", "internal"]));
+        }
+        assert!(stalls.check(at(100)).is_ok(), "an outage");
+        stalls.note(at(100), &client("two", &["internal", "logical"]));
+        assert!(stalls.check(at(100)).is_ok(), "perhaps between two lists");
+        stalls.note(at(110), &client("one", &["learned"]));
+        stalls.note(at(110), &client("two", &["internal", "logical"]));
+        let told = stalls.check(at(110)).map_err(|error| error.to_string());
+        assert!(told.is_err_and(|text| text.contains("two")));
+        assert!(stalls.check(at(200)).is_ok(), "closed");
+        stalls.note(at(201), &client("two", &["learned"]));
+        assert!(stalls.check(at(210)).is_ok());
+    }
+
+    #[test]
     fn a_partition_that_waits_for_a_minute_beside_a_broker_is_stalled() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         let stalls = Stalls::default();
         let see = |seconds, is_connected, waiting: &[(&'static str, i32)]| {
-            let mut known = stalls.lock();
-            *known = follow(&known, at(seconds), is_connected, waiting.iter().copied());
+            let mut clients = stalls.lock();
+            let client = clients.entry(String::new()).or_default();
+            client.noted = Some(at(seconds));
+            let waiting = waiting.iter().copied();
+            client.waiting = follow(&client.waiting, at(seconds), is_connected, waiting);
         };
         see(0, true, &[("in", 1), ("in", 2)]);
         see(10, true, &[("in", 1)]);
+        see(50, true, &[("in", 1)]);
         assert!(stalls.check(at(59)).is_ok());
         let told = stalls.check(at(60)).map_err(|error| error.to_string());
         assert!(told.is_err_and(|text| text.contains("in partition 1")));
         see(70, true, &[("in", 2)]);
+        see(110, true, &[("in", 2)]);
         assert!(
             stalls.check(at(129)).is_ok(),
             "one came back, the other waits anew"
