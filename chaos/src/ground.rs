@@ -23,6 +23,7 @@ const ROLLING: [(&str, &str); 2] = [
     ("PIPELINE__STATE", "rolling"),
     ("PIPELINE__SNAPSHOT_INTERVAL_MS", "5000"),
 ];
+const LOG_FILTER: &str = "info,chassis=debug";
 /// Small transactions, so that there is always something open to strike at.
 const TRANSACTION_RECORDS: &str = "500";
 
@@ -167,12 +168,13 @@ impl Ground {
             ],
             _ => vec![("PIPELINE__MAX_TRANSACTION_RECORDS", TRANSACTION_RECORDS)],
         };
+        // What the loop decides is what has to be understood of a red run.
+        let further = further.into_iter().chain([("LOG__FILTER", LOG_FILTER)]);
         Settings {
             program: Program::Ours,
             is_static: false,
             bootstrap,
             further: further
-                .into_iter()
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect(),
         }

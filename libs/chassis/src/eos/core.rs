@@ -455,8 +455,10 @@ impl<S: Stage> Core<S> {
         };
         if let Err(recovery) = self.producer.commit(&offsets, &group) {
             self.in_doubt = matches!(recovery, Recovery::Rebuild { .. });
+            debug!(offsets = ?places(&offsets), took = ?started.elapsed(), ?recovery, "not committed");
             return Err(recovery);
         }
+        debug!(offsets = ?places(&offsets), took = ?started.elapsed(), "committed");
         let interval = self.settings.snapshot_interval();
         for partition in self
             .partitions
@@ -507,6 +509,7 @@ impl<S: Stage> Core<S> {
             self.undo();
             self.meters.aborted.increment(1);
         }
+        debug!(?recovery, in_doubt = self.in_doubt, "transaction given up");
         let next = match recovery {
             Recovery::Stop(stop) => {
                 // Best effort: readers of the outputs need not wait for the transaction to time out.
@@ -645,6 +648,14 @@ fn record<'a>(message: &'a BorrowedMessage<'a>) -> Record<'a> {
         value: message.payload(),
         headers: Headers(HeaderSource::Kafka(message)),
     }
+}
+
+/// Partitions and offsets, for a log.
+fn places(list: &TopicPartitionList) -> Vec<(i32, Offset)> {
+    list.elements()
+        .iter()
+        .map(|element| (element.partition(), element.offset()))
+        .collect()
 }
 
 pub(super) fn numbers(list: &TopicPartitionList) -> Vec<i32> {

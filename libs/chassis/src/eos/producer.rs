@@ -341,6 +341,11 @@ impl Producer {
         self.repeat("commit", give_up, || {
             native.commit_transaction(CALL_TIMEOUT)
         })
+        .map_err(|recovery| match recovery {
+            // The client calls a transaction failed that may have failed only here, after its EndTxn was sent.
+            Recovery::Abort => Recovery::Rebuild { fenced: false },
+            other => other,
+        })
     }
 
     /// Aborts the open transaction. When that fails the producer is suspect, and its successor aborts in its place.
