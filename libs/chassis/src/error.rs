@@ -80,12 +80,6 @@ impl Error {
     }
 }
 
-impl From<crate::stall::Stalled> for Error {
-    fn from(stalled: crate::stall::Stalled) -> Self {
-        Self::temporary(stalled)
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // One line, whatever a library put into it.

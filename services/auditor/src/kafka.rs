@@ -29,7 +29,7 @@ impl Signs {
                 "Kafka refused the user name or password (kafka.sasl_username, kafka.sasl_password)",
             ));
         }
-        self.stalls.check(Instant::now()).map_err(Error::from)
+        self.stalls.check(Instant::now()).map_err(Error::temporary)
     }
 }
 

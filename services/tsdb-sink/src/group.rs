@@ -75,7 +75,7 @@ impl Group {
 
     /// The error to stop with, if this consumer has stopped to fetch a partition.
     pub(crate) fn check_stalls(&self) -> Result<(), Error> {
-        self.stalls.check(Instant::now()).map_err(Error::from)
+        self.stalls.check(Instant::now()).map_err(Error::temporary)
     }
 
     /// Sets the lag of each partition from the last statistics, if there are new ones.

@@ -459,7 +459,8 @@ impl<S: Stage> Worker<S> {
     }
 
     fn housekeeping(&mut self) -> Result<(), Error> {
-        self.consumer.context().stalls.check(Instant::now())?;
+        let stalls = &self.consumer.context().stalls;
+        stalls.check(Instant::now()).map_err(Error::temporary)?;
         self.core().measure(&self.consumer);
         if self.away {
             // Nothing tells that the broker is back but an answer.
