@@ -124,8 +124,8 @@ impl fmt::Debug for Secret {
 
 /// With the classic protocol it is also how long a rebalance waits for members that do not join again.
 const REBALANCE_TIMEOUT: &str = "max.poll.interval.ms";
-/// Our loops poll many times a second. The default of five minutes is what a group stands still after a broker's restart,
-/// where that leaves the coordinator with members that neither join nor expire (seen on 4.3.1 under `chaos`).
+/// Our loops poll many times a second. The default is five minutes; under `chaos` a group on Kafka 4.3.1 stood still for
+/// more than four after a broker's restart, though its processes asked to join.
 const REBALANCE_TIMEOUT_MS: u32 = 45_000;
 /// Below this the broker refuses a classic member (`group.min.session.timeout.ms`).
 const MIN_SESSION_TIMEOUT_MS: u32 = 6_000;
