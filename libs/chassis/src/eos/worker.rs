@@ -234,6 +234,8 @@ impl<S: Stage> Worker<S> {
 
     /// One round: records until the batch is full, due or drained; commit; state; housekeeping.
     fn turn(&mut self) -> Result<(), Error> {
+        let stalls = &self.consumer.context().stalls;
+        stalls.check(Instant::now()).map_err(Error::temporary)?;
         self.watch_membership()?;
         if !self.core().producer.connect()? {
             // Also a fresh producer after a suspect one: no record is touched before it stands.
@@ -459,8 +461,6 @@ impl<S: Stage> Worker<S> {
     }
 
     fn housekeeping(&mut self) -> Result<(), Error> {
-        let stalls = &self.consumer.context().stalls;
-        stalls.check(Instant::now()).map_err(Error::temporary)?;
         self.core().measure(&self.consumer);
         if self.away {
             // Nothing tells that the broker is back but an answer.
