@@ -1,6 +1,7 @@
-//! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: one is left out here, the
+//! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: two are mended here, the
 //! others are noticed by [`stall`].
 //!
+//! # Entries that nobody has filled
 //! A broker that does not lead a partition any more names the new leader in its answer (KIP-951), and librdkafka 2.5 and
 //! later take it over at once. Where the answer names a leader for some partitions and none for others, as that of a broker
 //! that has just started does, the list that is made of it has as many entries as there are partitions, and only as many
@@ -13,13 +14,26 @@
 //! nothing, in its place (`--wrap`, in `.cargo/config.toml`). Nothing is lost but some milliseconds: with the same answer
 //! the client asks for metadata anyway, as older ones do.
 //!
-//! To be removed when rdkafka brings a librdkafka that has it fixed. Whatever uses rdkafka without `chassis` or `testbed`
-//! has `use librdkafka_guard as _;`, else it does not link on Linux. Other linkers than Linux's are not told of it.
+//! # Clients that know no broker
+//! The cluster's brokers are those that the last answer to a metadata request has named, and a broker that has just
+//! started may name none, not even itself. The client then drops all that it knows and asks nobody any more
+//! ([confluentinc/librdkafka#5301](https://github.com/confluentinc/librdkafka/issues/5301), open). It should begin again
+//! with `bootstrap.servers` as soon as all are down, but that is a timer, and the same answer, being one without an error,
+//! stops it. `chaos` has seen consumers and producers end so.
+//!
+//! `rd_kafka_rebootstrap_tmr_stop` is called once per such answer, when it has been applied.
+//! [`bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop`] gives a client that then knows no broker those of its `bootstrap.servers`.
+//!
+//! Both are to be removed when rdkafka brings a librdkafka that has them fixed. Whatever uses rdkafka without `chassis` or `testbed`
+//! has `use librdkafka_guard as _;`, else it does not link on Linux. Other linkers than Linux's are not
+//! told of it.
 #![expect(
     unsafe_code,
-    reason = "a function of librdkafka's is replaced by its name"
+    reason = "functions of librdkafka's are replaced by their names"
 )]
 
+#[cfg(target_os = "linux")]
+mod bootstrap;
 pub mod stall;
 
 use std::ffi::{c_int, c_void};
@@ -42,19 +56,30 @@ pub extern "C" fn __wrap_rd_kafka_metadata_update_op(
 mod tests {
     use super::*;
 
+    use rdkafka::bindings::rd_kafka_t;
+
     unsafe extern "C" {
         fn rd_kafka_metadata_update_op(client: *mut c_void, metadata: *mut c_void) -> c_int;
+        fn rd_kafka_rebootstrap_tmr_stop(client: *mut rd_kafka_t) -> c_int;
     }
 
-    type Function = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+    type Update = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+    type Stop = unsafe extern "C" fn(*mut rd_kafka_t) -> c_int;
+
+    const UNLINKED: &str =
+        "linked without --wrap: RUSTFLAGS in the environment takes the place of .cargo/config.toml";
 
     #[test]
-    fn the_linker_has_put_it_in_the_place_of_librdkafkas() {
-        let called: Function = rd_kafka_metadata_update_op;
-        let ours: Function = __wrap_rd_kafka_metadata_update_op;
-        assert!(
-            std::ptr::fn_addr_eq(called, ours),
-            "linked without --wrap: RUSTFLAGS in the environment takes the place of .cargo/config.toml"
+    fn the_linker_has_put_them_in_the_place_of_librdkafkas() {
+        let (called, ours): (Update, Update) = (
+            rd_kafka_metadata_update_op,
+            __wrap_rd_kafka_metadata_update_op,
         );
+        assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
+        let (called, ours): (Stop, Stop) = (
+            rd_kafka_rebootstrap_tmr_stop,
+            bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop,
+        );
+        assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
     }
 }

@@ -4,8 +4,9 @@
 //! Three faults of librdkafka 2.12 do this when a broker comes back. Only a new client helps then, and a restart brings one.
 //!
 //! - A broker that has just come back may answer with a list of brokers that has nobody in it, itself included. The
-//!   client then drops all that it knows, and asks nobody any more (confluentinc/librdkafka#5301). It says that all
-//!   brokers are down, as in an outage; that it knows none tells the two apart.
+//!   client then drops all that it knows, and asks nobody any more (confluentinc/librdkafka#5301). The crate's root has
+//!   the cure; this is for builds without it. It says that all brokers are down, as in an outage; that it knows none tells
+//!   the two apart.
 //!
 //! - It validates its position with the leader whenever the leader's epoch changes, as it does when a broker is started
 //!   again. When that request comes to nothing the partition stays in the state `validate-epoch-wait` for good: neither a
