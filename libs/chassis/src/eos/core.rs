@@ -27,7 +27,11 @@ const FENCED_WINDOW: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Assigned; its start offset is not known or its state is not restored.
-    Restoring { since: Instant },
+    Restoring {
+        since: Instant,
+        /// The broker has told an offset that is older than one it had confirmed.
+        outdated: bool,
+    },
     /// Records are processed.
     Running,
 }
@@ -88,8 +92,8 @@ pub(super) struct Core<S: Stage> {
     /// The time of this stretch of records; the clock is not read for each.
     pub(super) now: Instant,
     pub(super) fenced: Vec<Instant>,
-    /// Since when it has waited for the group to give it a share, if only an empty one.
-    pub(super) unassigned_since: Option<Instant>,
+    /// Next offset of each partition as of the last commit by this worker, also of those that it does not own any more.
+    pub(super) stood: BTreeMap<i32, i64>,
     pub(super) failure: Option<Error>,
     pub(super) meters: Meters,
 }
@@ -139,7 +143,10 @@ impl<S: Stage> Core<S> {
                 number,
                 Partition {
                     task,
-                    phase: Phase::Restoring { since: now },
+                    phase: Phase::Restoring {
+                        since: now,
+                        outdated: false,
+                    },
                     start: None,
                     next: None,
                     committed: None,
@@ -161,7 +168,6 @@ impl<S: Stage> Core<S> {
                 table.ask(number % self.settings.table_partitions);
             }
         }
-        self.unassigned_since = None;
         if list.count() > 0 {
             takeover::begin(&self.settings, numbers(list));
         }
@@ -217,9 +223,6 @@ impl<S: Stage> Core<S> {
                     self.stage.forget_table(table_partition);
                 }
             }
-        }
-        if is_lost {
-            self.unassigned_since = Some(Instant::now());
         }
         let kind = if is_lost { "lost" } else { "revoked" };
         counter!("chassis_rebalances_total", "kind" => kind).increment(1);
@@ -460,12 +463,14 @@ impl<S: Stage> Core<S> {
         }
         debug!(offsets = ?places(&offsets), took = ?started.elapsed(), "committed");
         let interval = self.settings.snapshot_interval();
-        for partition in self
+        for (number, partition) in self
             .partitions
-            .values_mut()
-            .filter(|partition| partition.dirty)
+            .iter_mut()
+            .filter(|(_, partition)| partition.dirty)
         {
             partition.stand(started, interval);
+            self.stood
+                .extend(partition.next.map(|next| (*number, next)));
         }
         self.meters.consumed.increment(self.in_transaction as u64);
         self.meters.committed.increment(1);
@@ -600,6 +605,7 @@ impl<S: Stage> Core<S> {
                 && offset == next
             {
                 partition.stand(Instant::now(), self.settings.snapshot_interval());
+                self.stood.insert(element.partition(), next);
                 took_effect = true;
             }
         }

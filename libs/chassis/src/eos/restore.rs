@@ -58,7 +58,7 @@ impl<S: Stage> Core<S> {
             .partitions
             .values()
             .filter_map(|partition| match partition.phase {
-                Phase::Restoring { since } => Some(since),
+                Phase::Restoring { since, .. } => Some(since),
                 Phase::Running => None,
             })
             .min();
@@ -181,6 +181,18 @@ impl<S: Stage> Core<S> {
             let Some(partition) = self.partitions.get_mut(&number) else {
                 continue;
             };
+            // A coordinator that has just come back may know less than it has confirmed. What this worker knows to be
+            // committed is not done again; the broker is asked until it knows.
+            if let Some(stood) = self.stood.get(&number)
+                && element.offset().to_raw() < Some(*stood)
+            {
+                if let Phase::Restoring { outdated, .. } = &mut partition.phase
+                    && !std::mem::replace(outdated, true)
+                {
+                    warn!(partition = number, told = ?element.offset(), stood, "the broker tells a committed offset that is out of date");
+                }
+                continue;
+            }
             // Where reading goes on: at the committed offset, or before it, where the changelog is behind.
             let applied = Metadata::parse(element.metadata()).and_then(|metadata| metadata.applied);
             let from = |offset: i64| applied.map_or(offset, |applied| applied.min(offset));
@@ -226,7 +238,7 @@ impl<S: Stage> Core<S> {
     pub(super) fn start_ready_partitions(&mut self) -> Result<Vec<i32>, Error> {
         let mut ready = Vec::new();
         for (number, partition) in &mut self.partitions {
-            let Phase::Restoring { since } = partition.phase else {
+            let Phase::Restoring { since, .. } = partition.phase else {
                 continue;
             };
             let changelog_done = self

@@ -37,9 +37,6 @@ const CLOCK_STRIDE: usize = 64;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks at what only metrics and idle partitions need.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a member that lost its partitions waits for the group. Far longer than a rebalance, which a dead member can
-/// hold up for its session and a slow one for the longest of our own deadlines.
-const REJOIN_PATIENCE: Duration = Duration::from_mins(1);
 /// Idle partitions that are confirmed in one round, so that a round stays short.
 const IDLE_CHECKS_PER_ROUND: usize = 16;
 
@@ -150,7 +147,7 @@ impl<S: Stage> Worker<S> {
             opened: None,
             now: Instant::now(),
             fenced: Vec::new(),
-            unassigned_since: None,
+            stood: BTreeMap::new(),
             failure: None,
             meters: Meters::new(&settings),
             settings: Arc::clone(&settings),
@@ -236,7 +233,6 @@ impl<S: Stage> Worker<S> {
     fn turn(&mut self) -> Result<(), Error> {
         let stalls = &self.consumer.context().stalls;
         stalls.check(Instant::now()).map_err(Error::temporary)?;
-        self.watch_membership()?;
         if !self.core().producer.connect()? {
             // Also a fresh producer after a suspect one: no record is touched before it stands.
             self.serve_group(POLL_WAIT)?;
@@ -268,34 +264,6 @@ impl<S: Stage> Worker<S> {
         }
         let failure = self.core().failure.take();
         failure.map_or(Ok(()), Err)
-    }
-
-    /// A member that lost its partitions is given new ones within a rebalance. One that is not, while a client made anew
-    /// finds Kafka in order, has a client that does not recover: seen once after a broker that had been stopped for 10 s.
-    fn watch_membership(&mut self) -> Result<(), Error> {
-        let mut core = self.core();
-        let Some(since) = core.unassigned_since else {
-            return Ok(());
-        };
-        if since.elapsed() < REJOIN_PATIENCE {
-            return Ok(());
-        }
-        // Next look after the same time.
-        core.unassigned_since = Some(Instant::now());
-        drop(core);
-        let fresh: Result<BaseConsumer, _> = self.settings.client("probe").create();
-        let found = fresh.is_ok_and(|fresh| {
-            fresh
-                .fetch_metadata(Some(&self.settings.topology.input), QUERY_TIMEOUT)
-                .is_ok()
-        });
-        if found {
-            return Err(Error::temporary(format!(
-                "the group has given this member no partitions for {} s since it lost them, though Kafka answers others",
-                REJOIN_PATIENCE.as_secs()
-            )));
-        }
-        Ok(())
     }
 
     /// Polls without the intention to process: paused partitions yield nothing, callbacks and errors are served.

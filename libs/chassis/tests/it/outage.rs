@@ -1,6 +1,8 @@
 //! The broker away, and the network in between misbehaving.
 
 use crate::support::{Counter, Topics, assert_exactly_once, produce};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::time::Duration;
 use testbed::{Broker, api};
 
@@ -92,4 +94,40 @@ fn a_late_end_of_transaction_does_not_tear_the_next_one() {
         rebuilds.is_some_and(|line| !line.ends_with(" 0")),
         "the shield was up: {rebuilds:?}"
     );
+}
+
+// A coordinator that has lost an offset can't be had at will. Who asks it can't tell it from an offset that somebody else
+// has set back, which a group without members allows.
+#[test]
+fn an_offset_older_than_one_that_was_confirmed_is_not_believed() {
+    let kafka = testbed::kafka();
+    let topics = Topics::create(&kafka);
+    produce(&kafka, &topics.input, KEYS, 2_000);
+    let counter = Counter::start(
+        &kafka,
+        &topics,
+        "a",
+        &[("COUNTER__PIPELINE__RESTORE_DEADLINE_MS", "3000")],
+    );
+    assert_exactly_once(&kafka, &topics, KEYS, 2_000);
+    counter.signal("STOP");
+    let other: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &kafka)
+        .set("group.id", format!("group-{}", topics.input))
+        .create()
+        .unwrap();
+    let mut back = TopicPartitionList::new();
+    back.add_partition_offset(&topics.input, 0, Offset::Offset(1))
+        .unwrap();
+    testbed::wait_until(Duration::from_secs(30), "its session to be over", || {
+        other.commit(&back, CommitMode::Sync).is_ok()
+    });
+    counter.signal("CONT");
+    let (code, log) = counter.wait(Duration::from_secs(60));
+    assert_eq!(code, 75, "{log}");
+    assert!(
+        log.contains("a committed offset that is out of date"),
+        "{log}"
+    );
+    assert_exactly_once(&kafka, &topics, KEYS, 2_000);
 }
