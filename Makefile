@@ -10,7 +10,7 @@ SERVICES := collector validator asset-lookup enricher aggregator anomaly-detecto
 IMAGES := $(SERVICES) topics fleet-sim
 VERSION ?= dev
 
-.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench chaos chaos-run chaos-short chaos-compare chaos-failover chaos-build images
+.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench chaos chaos-run chaos-short chaos-brokers chaos-compare chaos-failover chaos-build images
 
 ##@ Local stack
 up: ## Start Kafka, PostgreSQL, every service and a simulated fleet, and show them at work
@@ -75,10 +75,13 @@ bench: ## Events per CPU-second of each stage beside a bare librdkafka loop, and
 	$(CARGO) build --release --locked -p bench -p topics $(addprefix -p ,$(SERVICES))
 	@target/release/bench all
 
-chaos: chaos-run chaos-compare ## Strike the fleet, prove that nothing is lost or doubled, and Kafka Streams beside it; SEED= DURATION=3m CHAOS=
+chaos: chaos-run chaos-brokers chaos-compare ## Strike the fleet, prove that nothing is lost or doubled, and Kafka Streams beside it; SEED= DURATION=3m CHAOS=
 
 chaos-run: chaos-build ## Strike the whole fleet; SEED= replays, DURATION=3m, CHAOS="--short"
 	@target/release/chaos run $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(CHAOS)
+
+chaos-brokers: chaos-build ## The same with three brokers, which are struck too; SEED= DURATION=3m
+	@target/release/chaos run --three-brokers --records-per-second 500 $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION))
 
 chaos-short: ## Strike the whole fleet for a minute and a half, with what `make test` has built
 	@$(STACK) install

@@ -27,6 +27,11 @@ const LOG_FILTER: &str = "info,chassis=debug";
 /// Small transactions, so that there is always something open to strike at.
 const TRANSACTION_RECORDS: &str = "500";
 
+/// Of a broker that has others beside it: they take over when it has been silent for so long.
+const BROKER_SESSION_MS: &str = "6000";
+/// What a broker says when it drops the markers of a transaction.
+const DROPPED: &str = "these partitions are likely deleted already";
+
 /// Brokers and database.
 #[derive(Debug)]
 pub(crate) struct Ground {
@@ -55,6 +60,7 @@ impl Ground {
             let (broker, ways) = builder.start_with_ways(Role::ALL.len());
             (Kafka::One(broker), ways)
         } else {
+            let builder = builder.property("broker.session.timeout.ms", BROKER_SESSION_MS);
             (Kafka::Three(Cluster::start_with(&builder)), Vec::new())
         };
         let postgres = Postgres::start();
@@ -209,6 +215,16 @@ impl Ground {
                 }),
         );
         logs
+    }
+
+    /// How many times the brokers have dropped the markers of a transaction, which no client can make good: its outputs are
+    /// then neither committed nor aborted, or its offsets lost.
+    pub(crate) fn dropped_markers(&self) -> usize {
+        self.brokers()
+            .iter()
+            .filter_map(|broker| std::fs::read_to_string(broker.log_path()).ok())
+            .map(|log| log.matches(DROPPED).count())
+            .sum()
     }
 
     /// Copies what the brokers know of transactions and groups into `folder`: the logs of their internal topics.

@@ -261,6 +261,14 @@ impl Scene<'_> {
                 format!("{} {}", ending.instance, ending.how),
             ));
         }
+        let dropped = self.ground.dropped_markers();
+        if dropped > 0 {
+            verdict.violations.push(Violation::new(
+                Kind::Broken,
+                None,
+                format!("Kafka has dropped the markers of transactions {dropped} times (KAFKA-20734); what else is wrong may follow from it"),
+            ));
+        }
         self.say(began, "rows compared");
         for ending in &endings {
             self.evidence

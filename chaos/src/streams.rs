@@ -21,7 +21,12 @@ pub(crate) fn command(
     settings: &Settings,
 ) -> Command {
     let mut command = Command::new("java");
+    // Native libraries are unpacked there; a process that is killed leaves them.
+    let unpacked = state.join("tmp");
+    std::fs::create_dir_all(&unpacked)
+        .unwrap_or_else(|error| panic!("{}: {error}", unpacked.display()));
     command
+        .arg(format!("-Djava.io.tmpdir={}", unpacked.display()))
         .args([HEAP, "-jar"])
         .arg(jar)
         .arg(instance.role.name())

@@ -46,11 +46,24 @@ fn every_blow_is_over_when_the_load_ends_and_its_steps_are_in_order() {
     }
 }
 
+fn three_brokers() -> Layout {
+    Layout {
+        brokers: 3,
+        network: false,
+        ..layout()
+    }
+}
+
+fn strikes_a_broker(strike: &Strike) -> bool {
+    strike.blow.target() == Target::Broker
+}
+
 #[test]
 fn each_kind_of_blow_comes_up_in_a_long_run() {
     let plan = plan(3, HALF_AN_HOUR_MS, &layout());
+    let replicated = super::plan(3, HALF_AN_HOUR_MS, &three_brokers());
     let mut seen: Vec<Discriminant<Blow>> = Vec::new();
-    for strike in &plan.strikes {
+    for strike in plan.strikes.iter().chain(&replicated.strikes) {
         let kind = discriminant(&strike.blow);
         if !seen.contains(&kind) {
             seen.push(kind);
@@ -62,6 +75,21 @@ fn each_kind_of_blow_comes_up_in_a_long_run() {
         .iter()
         .any(|strike| matches!(strike.blow, Blow::Hold { api_key, .. } if api_key == testbed::api::END_TXN));
     assert!(held, "an EndTxn was held");
+}
+
+// Kafka 4.3.1 drops markers there.
+#[test]
+fn a_broker_that_is_alone_is_struck_only_when_that_is_asked_for() {
+    let alone = plan(3, HALF_AN_HOUR_MS, &layout());
+    assert!(!alone.strikes.iter().any(strikes_a_broker));
+    let asked = Layout {
+        only: vec!["SIGSTOP broker".to_owned()],
+        ..layout()
+    };
+    let asked = plan(3, HALF_AN_HOUR_MS, &asked);
+    assert!(!asked.strikes.is_empty() && asked.strikes.iter().all(strikes_a_broker));
+    let replicated = plan(3, HALF_AN_HOUR_MS, &three_brokers());
+    assert!(replicated.strikes.iter().any(strikes_a_broker));
 }
 
 #[test]

@@ -127,7 +127,10 @@ kafka_start() {
     local -a memory=(-Xmx512m -Xms128m -XX:+UseG1GC)
     ((small)) && memory=(-Xmx256m -Xms48m -XX:+UseSerialGC -XX:TieredStopAtLevel=1)
     [[ -z "${KAFKA_DUMP_CLASSES:-}" ]] || memory+=("-XX:ArchiveClassesAtExit=$KAFKA_DUMP_CLASSES")
-    kafka_java "${memory[@]}" -XX:+ExitOnOutOfMemoryError -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
+    # Native libraries are unpacked there; a broker that is killed leaves them.
+    rm -rf "$dir/tmp" && mkdir "$dir/tmp"
+    kafka_java "${memory[@]}" "-Djava.io.tmpdir=$dir/tmp" -XX:+ExitOnOutOfMemoryError -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info \
+        -Dorg.slf4j.simpleLogger.log.kafka.coordinator.transaction.TransactionMarkerChannelManager=info \
         -Dorg.slf4j.simpleLogger.showDateTime=true "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX" \
         kafka.Kafka "$dir/server.properties"
     # Each partition holds a handful of files open; the usual soft limit of 1024 is soon reached.
@@ -200,8 +203,6 @@ group.consumer.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=250
 group.consumer.session.timeout.ms=6000
 group.consumer.heartbeat.interval.ms=1000
-# A restart after kill -9 waits for the old registration to expire: 3.5 s with these, 12.5 s with the defaults.
-broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
 # An abandoned transaction holds its readers up for its timeout plus this interval.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
@@ -223,6 +224,9 @@ num.network.threads=2
 num.io.threads=4
 # Segments are preallocated in memory maps; small indexes keep hundreds of test topics cheap.
 log.index.size.max.bytes=1048576
+# A restart after kill -9 waits until the old registration expires, after 9 s by default. A broker that is silent for so long
+# is fenced, and one that is alone then loses markers of transactions (KAFKA-20734): not shorter than any machine stalls.
+broker.session.timeout.ms=6000
 PROPERTIES
     else
         cat <<PROPERTIES
