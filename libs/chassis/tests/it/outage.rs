@@ -123,7 +123,7 @@ fn an_offset_older_than_one_that_was_confirmed_is_not_believed() {
         other.commit(&back, CommitMode::Sync).is_ok()
     });
     counter.signal("CONT");
-    let (code, log) = counter.wait(Duration::from_secs(60));
+    let (code, log) = counter.wait(Duration::from_mins(1));
     assert_eq!(code, 75, "{log}");
     assert!(
         log.contains("a committed offset that is out of date"),
