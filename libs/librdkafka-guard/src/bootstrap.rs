@@ -128,7 +128,6 @@ mod tests {
             // Metadata is asked for in version 0, and no other request is sent.
             .set("api.version.request", "false")
             .set("broker.version.fallback", "0.8.2")
-
             .create()
             .unwrap();
         let named = || {

@@ -22,11 +22,12 @@
 //! stops it. `chaos` has seen consumers and producers end so.
 //!
 //! `rd_kafka_rebootstrap_tmr_stop` is called once per such answer, when it has been applied.
-//! [`bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop`] gives a client that then knows no broker those of its `bootstrap.servers`.
+//! [`bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop`] gives a client that then knows no broker those of its
+//! `bootstrap.servers`.
 //!
-//! Both are to be removed when rdkafka brings a librdkafka that has them fixed. Whatever uses rdkafka without `chassis` or `testbed`
-//! has `use librdkafka_guard as _;`, else it does not link on Linux. Other linkers than Linux's are not
-//! told of it.
+//! Both are to be removed when rdkafka brings a librdkafka that has them fixed. Whatever uses rdkafka without `chassis`
+//! or `testbed` has `use librdkafka_guard as _;`, else it does not link on Linux. Other linkers than Linux's are not told
+//! of it.
 #![expect(
     unsafe_code,
     reason = "functions of librdkafka's are replaced by their names"
@@ -55,7 +56,6 @@ pub extern "C" fn __wrap_rd_kafka_metadata_update_op(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-
     use rdkafka::bindings::rd_kafka_t;
 
     unsafe extern "C" {

@@ -1,7 +1,7 @@
 //! Finds clients that have no broker left, and partitions that a client has stopped to fetch though there is something to
 //! read.
 //!
-//! Three faults of librdkafka 2.12 do this when a broker comes back. Only a new client helps then, and a restart brings one.
+//! Three faults of librdkafka 2.12 do this when a broker comes back. A new client helps then, and a restart brings one.
 //!
 //! - A broker that has just come back may answer with a list of brokers that has nobody in it, itself included. The
 //!   client then drops all that it knows, and asks nobody any more (confluentinc/librdkafka#5301). The crate's root has
