@@ -1,5 +1,5 @@
 //! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: two are mended here, the
-//! others are noticed by [`stall`].
+//! others are noticed by [`stall`]. [`standby`] finds out what it does not tell.
 //!
 //! # Entries that nobody has filled
 //! A broker that does not lead a partition any more names the new leader in its answer (KIP-951), and librdkafka 2.5 and
@@ -30,12 +30,13 @@
 //! of it.
 #![expect(
     unsafe_code,
-    reason = "functions of librdkafka's are replaced by their names"
+    reason = "functions of librdkafka's are replaced by their names, and some are called that rdkafka leaves out"
 )]
 
 #[cfg(target_os = "linux")]
 mod bootstrap;
 pub mod stall;
+pub mod standby;
 
 use std::ffi::{c_int, c_void};
 

@@ -15,7 +15,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tracing::{debug, warn};
@@ -26,7 +25,6 @@ pub(crate) struct Group {
     signs: Signs,
     assignment: Mutex<Assignment>,
     revoked: Mutex<Vec<Place>>,
-    joined: AtomicBool,
     statistics: Mutex<Option<Statistics>>,
     stalls: Stalls,
 }
@@ -48,7 +46,6 @@ impl Group {
             signs: Signs::default(),
             assignment: Mutex::default(),
             revoked: Mutex::default(),
-            joined: AtomicBool::new(false),
             statistics: Mutex::default(),
             stalls: Stalls::default(),
         }
@@ -62,11 +59,6 @@ impl Group {
     /// What was taken away since the last call.
     pub(crate) fn take_revoked(&self) -> Vec<Place> {
         std::mem::take(&mut *lock(&self.revoked))
-    }
-
-    /// Whether the group has ever told what this consumer gets, be it nothing.
-    pub(crate) fn joined(&self) -> bool {
-        self.joined.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn signs(&self) -> &Signs {
@@ -169,7 +161,6 @@ impl ConsumerContext for Group {
             for place in places {
                 assignment.add(place);
             }
-            self.joined.store(true, Ordering::Relaxed);
             // None is read before it is claimed; the call itself tells that the group's word was heard.
             consumer.incremental_assign(&TopicPartitionList::new())
         } else {

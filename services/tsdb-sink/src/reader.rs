@@ -19,6 +19,7 @@ use crate::group::{Group, topic_places};
 use crate::kafka::{self, PollError};
 use crate::writer::{Command, Outcome};
 use crate::{HANG_DEADLINE, SERVICE, metrics};
+use chassis::standby::Standby;
 use chassis::{App, Error, Gate, Heartbeat};
 use housekeeping::Broker;
 use rdkafka::config::FromClientConfigAndContext;
@@ -75,6 +76,7 @@ pub(crate) struct Reader {
     refused: BTreeMap<(Place, i64), Unstorable>,
     paused: bool,
     broker: Broker,
+    standby: Standby,
     /// Where the round of questions for the ends of partitions goes on.
     ends_from: usize,
     start: Instant,
@@ -123,6 +125,7 @@ impl Reader {
             refused: BTreeMap::new(),
             paused: false,
             broker: Broker::default(),
+            standby: Standby::default(),
             ends_from: 0,
             start: Instant::now(),
             housekeeping_due: Instant::now(),

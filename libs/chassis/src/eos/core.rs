@@ -230,11 +230,6 @@ impl<S: Stage> Core<S> {
         info!(partitions = ?numbers(list), lost = is_lost, "revoked");
     }
 
-    /// The group has given this member its (maybe empty) share.
-    pub(super) fn joined(&self) -> bool {
-        self.partitions.is_empty() && !self.producer.needs_connect()
-    }
-
     // === records ===
 
     pub(super) fn process(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Recovery> {

@@ -171,7 +171,7 @@ impl Producer {
     }
 
     /// The next transaction needs [`Producer::connect`] first.
-    pub(super) const fn needs_connect(&self) -> bool {
+    const fn needs_connect(&self) -> bool {
         self.native.is_none() || (self.suspect && !self.open)
     }
 

@@ -71,10 +71,14 @@ impl<S: Stage> Core<S> {
             // Writing to a string does not fail.
             write!(
                 text,
-                ", {} waiting for a transaction that somebody left open",
+                ", {} waiting for a transaction that somebody left open (kafka-transactions.sh find-hanging)",
                 progress.unstable
             )
             .unwrap_or_default();
+        }
+        let untold = self.partitions.values().filter(|at| at.start.is_none());
+        if let n @ 1.. = untold.count() {
+            write!(text, ", the group's offset of {n} not told").unwrap_or_default();
         }
         Some(text)
     }
@@ -236,7 +240,7 @@ impl<S: Stage> Core<S> {
 
     /// Marks what is ready as running; the caller resumes it.
     pub(super) fn start_ready_partitions(&mut self) -> Result<Vec<i32>, Error> {
-        let mut ready = Vec::new();
+        let (mut ready, mut late) = (Vec::new(), None);
         for (number, partition) in &mut self.partitions {
             let Phase::Restoring { since, .. } = partition.phase else {
                 continue;
@@ -268,12 +272,16 @@ impl<S: Stage> Core<S> {
                 counter!("chassis_restore_records_total").increment(partition.restored);
                 ready.push(*number);
             } else if since.elapsed() > self.settings.restore_deadline {
-                return Err(Error::temporary(format!(
-                    "state of partition {number} was not restored within pipeline.restore_deadline_ms = {} ({} records so far)",
-                    self.settings.restore_deadline.as_millis(),
-                    partition.restored
-                )));
+                late = Some((*number, partition.restored));
             }
+        }
+        if let Some((number, restored)) = late {
+            return Err(Error::temporary(format!(
+                "state of partition {number} was not restored within pipeline.restore_deadline_ms = {} ({restored} records \
+                 so far): {}",
+                self.settings.restore_deadline.as_millis(),
+                self.unready().unwrap_or_default()
+            )));
         }
         if let Some(changelog) = &mut self.changelog {
             for number in &ready {

@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::recovery::{self, ConsumerTrouble, Recovery};
 use crate::stage::{Changelog, Outbox, Stage};
 use crate::stall::Stalls;
+use crate::standby::Standby;
 use crate::{Error, Gate, Heartbeat};
 use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
@@ -39,6 +40,8 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 /// Idle partitions that are confirmed in one round, so that a round stays short.
 const IDLE_CHECKS_PER_ROUND: usize = 16;
+/// Why a member of which the group has not been heard is not ready.
+const NO_SHARE: &str = "no partition assigned yet";
 
 /// The group consumer's context.
 pub(super) struct Group<S: Stage> {
@@ -100,6 +103,7 @@ pub(super) struct Worker<S: Stage> {
     shutdown: CancellationToken,
     /// Kafka is away, and it was said.
     away: bool,
+    standby: Standby,
     housekeeping_due: Instant,
 }
 
@@ -166,6 +170,7 @@ impl<S: Stage> Worker<S> {
             gate,
             shutdown,
             away: false,
+            standby: Standby::default(),
             housekeeping_due: Instant::now(),
         })
     }
@@ -188,7 +193,7 @@ impl<S: Stage> Worker<S> {
             group = self.settings.group,
             "joining the group"
         );
-        self.gate.close("no partition assigned yet");
+        self.gate.close(NO_SHARE);
         while !self.shutdown.is_cancelled() {
             self.heartbeat.beat();
             self.turn()?;
@@ -441,11 +446,12 @@ impl<S: Stage> Worker<S> {
             let core = self.core();
             (core.partitions.len(), core.unready())
         };
-        if assigned == 0 {
-            // More members than partitions: a standby is ready to take over, so it is ready.
-            if self.consumer.context().lock().joined() {
-                self.gate.open();
-            }
+        // More members than partitions: a standby is ready to take over, so it is ready.
+        let is_standby = self
+            .standby
+            .look(Instant::now(), self.consumer.client(), assigned);
+        if assigned == 0 && !is_standby {
+            self.gate.close(NO_SHARE);
         } else if unready.is_none() {
             self.gate.open();
         }

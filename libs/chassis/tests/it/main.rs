@@ -11,6 +11,7 @@ mod exactly_once;
 mod life;
 mod lost_input;
 mod outage;
+mod readiness;
 mod refused;
 mod rights;
 mod rolling;

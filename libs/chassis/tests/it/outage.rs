@@ -2,10 +2,13 @@
 
 use crate::support::{Counter, Topics, assert_exactly_once, produce};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::time::Duration;
 use testbed::{Broker, api};
 
+/// For what takes a moment.
+const WAIT: Duration = Duration::from_secs(30);
 const KEYS: u32 = 40;
 
 #[test]
@@ -129,5 +132,50 @@ fn an_offset_older_than_one_that_was_confirmed_is_not_believed() {
         log.contains("a committed offset that is out of date"),
         "{log}"
     );
+    assert!(log.contains("the group's offset of 1 not told"), "{log}");
     assert_exactly_once(&kafka, &topics, KEYS, 2_000);
+}
+
+#[test]
+fn a_restore_that_somebody_holds_back_ends_at_its_deadline_and_says_where_to_look() {
+    let kafka = testbed::kafka();
+    let topics = Topics::create(&kafka);
+    let stranger: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &kafka)
+        .set("transactional.id", testbed::unique("stranger"))
+        .create()
+        .unwrap();
+    stranger.init_transactions(WAIT).unwrap();
+    stranger.begin_transaction().unwrap();
+    stranger
+        .send(
+            BaseRecord::<str, [u8]>::to(&topics.changelog)
+                .partition(2)
+                .key("key"),
+        )
+        .map_err(|(error, _)| error)
+        .unwrap();
+    stranger.flush(WAIT).unwrap();
+
+    let deadline = [("COUNTER__PIPELINE__RESTORE_DEADLINE_MS", "3000")];
+    let counter = Counter::start(&kafka, &topics, "a", &deadline);
+    testbed::wait_until(WAIT, "it to say what it waits for", || {
+        counter
+            .get("/readyz")
+            .1
+            .contains("1 waiting for a transaction that somebody left open")
+    });
+    let (code, log) = counter.wait(WAIT);
+    assert_eq!(code, 75, "{log}");
+    assert!(
+        log.contains("state of partition 2 was not restored within"),
+        "{log}"
+    );
+    assert!(
+        log.contains("1 waiting for a transaction that somebody left open (kafka-transactions.sh find-hanging)"),
+        "{log}"
+    );
+
+    stranger.abort_transaction(WAIT).unwrap();
+    Counter::start(&kafka, &topics, "a", &deadline).wait_ready();
 }

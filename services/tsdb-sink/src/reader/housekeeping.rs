@@ -111,10 +111,13 @@ impl Reader {
         Ok(())
     }
 
-    fn tell_readiness(&self) {
+    fn tell_readiness(&mut self) {
         let counts = self.group().counts();
         metrics::partitions(self.number, counts.assigned, counts.stopped);
-        if !self.consumer.context().joined() {
+        let is_standby = self
+            .standby
+            .look(Instant::now(), self.consumer.client(), counts.assigned);
+        if counts.assigned == 0 && !is_standby {
             self.gate.close("no partition assigned yet");
         } else if counts.stopped > 0 {
             self.gate.close(format!(
