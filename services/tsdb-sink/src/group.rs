@@ -5,8 +5,8 @@ use crate::domain::assignment::Assignment;
 use crate::domain::offsets::Place;
 use crate::kafka::Signs;
 use crate::metrics;
-use chassis::Error;
 use chassis::stall::Stalls;
+use chassis::{Error, resume};
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -179,6 +179,7 @@ impl ConsumerContext for Group {
             // The client then takes the group's word for it as well, by rejoining.
             warn!(%error, "rebalance");
         }
+        resume::wake(consumer);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::kafka::{self, PollError};
 use crate::writer::{Command, Outcome};
 use crate::{HANG_DEADLINE, SERVICE, metrics};
 use chassis::standby::Standby;
-use chassis::{App, Error, Gate, Heartbeat};
+use chassis::{App, Error, Gate, Heartbeat, resume};
 use housekeeping::Broker;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -275,7 +275,9 @@ impl Reader {
         let reading = topic_places(&self.config.topics, self.group().reading());
         self.consumer
             .resume(&reading)
-            .map_err(|error| Error::internal(format!("resume: {error}")))
+            .map_err(|error| Error::internal(format!("resume: {error}")))?;
+        resume::wake(&self.consumer);
+        Ok(())
     }
 
     /// Has the writer end what it does and store what was read.

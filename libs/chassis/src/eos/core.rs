@@ -94,6 +94,8 @@ pub(super) struct Core<S: Stage> {
     pub(super) fenced: Vec<Instant>,
     /// Next offset of each partition as of the last commit by this worker, also of those that it does not own any more.
     pub(super) stood: BTreeMap<i32, i64>,
+    /// The next commit is this worker's last.
+    pub(super) signing_off: bool,
     pub(super) failure: Option<Error>,
     pub(super) meters: Meters,
 }
@@ -181,7 +183,7 @@ impl<S: Stage> Core<S> {
         let is_lost = consumer.assignment_lost();
         if !is_lost {
             let leaving = numbers(list);
-            self.snapshot_before_leaving(|number| leaving.contains(&number));
+            self.prepare_to_leave(|number| leaving.contains(&number), false);
         }
         if self.producer.is_open() {
             // Lost: others own the partitions by now, and the coordinator does not check ownership. Only an abort is
@@ -252,13 +254,10 @@ impl<S: Stage> Core<S> {
         if partition.replayed {
             self.gather_replayed();
         }
-        if !self.producer.is_open() {
-            if let Err(recovery) = self.producer.begin() {
-                // This record has left the client's queue, and no partition is dirty: only a rewind brings it back.
-                self.rewind = true;
-                return Err(recovery);
-            }
-            self.opened = Some(Instant::now());
+        if let Err(recovery) = self.open_transaction() {
+            // This record has left the client's queue, and no partition is dirty: only a rewind brings it back.
+            self.rewind = true;
+            return Err(recovery);
         }
         let Some(partition) = self.partitions.get_mut(&number) else {
             return Ok(());
@@ -317,34 +316,34 @@ impl<S: Stage> Core<S> {
 
     /// Before partitions are given away in order: makes the next commit bring their changelogs up to their offsets, so
     /// that nobody has to replay. Where that can't be, somebody replays.
-    pub(super) fn snapshot_before_leaving(&mut self, leaving: impl Fn(i32) -> bool) {
+    ///
+    /// `for_good`: that commit is this worker's last. It names no committer, for whoever takes the partitions over has
+    /// nothing to fence: a successor of the same name may have begun by then, and would be hit.
+    pub(super) fn prepare_to_leave(&mut self, leaving: impl Fn(i32) -> bool, for_good: bool) {
         if self.in_doubt {
             return;
         }
         self.gather_replayed();
-        let behind: Vec<i32> = self
+        self.signing_off = for_good;
+        let rolling = self.settings.is_rolling();
+        let concerned: Vec<i32> = self
             .partitions
             .iter()
             .filter(|(number, partition)| {
+                let is_behind = rolling && (partition.dirty || partition.snapshot.is_behind());
                 leaving(**number)
-                    && (partition.dirty || partition.snapshot.is_behind())
+                    && (is_behind || (for_good && self.stood.contains_key(number)))
                     && partition
                         .next
                         .is_some_and(|next| next >= partition.replay_until)
             })
             .map(|(number, _)| *number)
             .collect();
-        if behind.is_empty() || !self.settings.is_rolling() {
+        if concerned.is_empty() || self.open_transaction().is_err() {
             return;
         }
-        if !self.producer.is_open() {
-            if self.producer.begin().is_err() {
-                return;
-            }
-            self.opened = Some(Instant::now());
-        }
         let now = Instant::now();
-        for number in behind {
+        for number in concerned {
             if let Some(partition) = self.partitions.get_mut(&number) {
                 partition.snapshot.hurry(now);
                 partition.dirty = true;
@@ -363,12 +362,9 @@ impl<S: Stage> Core<S> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        if !self.producer.is_open() {
-            if let Err(recovery) = self.producer.begin() {
-                self.outbox.clear();
-                return Err(recovery);
-            }
-            self.opened = Some(Instant::now());
+        if let Err(recovery) = self.open_transaction() {
+            self.outbox.clear();
+            return Err(recovery);
         }
         // A transaction without an offset would not be fenced by the group's generation.
         let Some(partition) = self.partitions.get_mut(&number) else {
@@ -419,13 +415,22 @@ impl<S: Stage> Core<S> {
 
     // === transactions ===
 
+    /// Begins a transaction, if none is open.
+    fn open_transaction(&mut self) -> Result<(), Recovery> {
+        if !self.producer.is_open() {
+            self.producer.begin()?;
+            self.opened = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     pub(super) fn commit(&mut self, consumer: &BaseConsumer<Group<S>>) -> Result<(), Recovery> {
         if !self.producer.is_open() {
             return Ok(());
         }
         let started = Instant::now();
         self.flush_changes()?;
-        let metadata = self.settings.metadata(None);
+        let metadata = (!self.signing_off).then(|| self.settings.metadata(None));
         let mut offsets = TopicPartitionList::new();
         for (number, partition) in self
             .partitions
@@ -442,7 +447,7 @@ impl<S: Stage> Core<S> {
                         element.set_metadata(self.settings.metadata(Some(applied)));
                     }
                     _ => {
-                        element.set_metadata(&metadata);
+                        element.set_metadata(metadata.as_deref().unwrap_or_default());
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! What a committed offset says beside the offset: who committed it, and from where the input must be replayed.
 //!
 //! `transactional id`, `client id` and, where the changelog is behind the offset, the offset that it holds the state of;
-//! with a tab between them.
+//! with a tab between them. Empty, when the committer has left in order.
 
 /// Neither a transactional id nor a client id can hold it: both come from names.
 const SEPARATOR: char = '\t';

@@ -6,6 +6,9 @@
 //! that id in the metadata of the offset that the old owner committed last, and takes it for a moment, which aborts what
 //! is open under it.
 //!
+//! A member that leaves in order leaves nothing open, and takes its name out of that metadata: else its successor of the
+//! same name could be taken for it, since a member that is only about to join is not in the group yet.
+//!
 //! Only the wait is shortened: what may be processed when is decided by offsets and changelogs, as without it. A member
 //! that is still in the group is left alone, and one that has merely slept past its session is a zombie, whose next
 //! commit would be refused in any case.

@@ -12,7 +12,7 @@ use super::recovery::{self, ConsumerTrouble, Recovery};
 use crate::stage::{Changelog, Outbox, Stage};
 use crate::stall::Stalls;
 use crate::standby::Standby;
-use crate::{Error, Gate, Heartbeat};
+use crate::{Error, Gate, Heartbeat, resume};
 use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::client::ClientContext;
@@ -40,8 +40,6 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 /// Idle partitions that are confirmed in one round, so that a round stays short.
 const IDLE_CHECKS_PER_ROUND: usize = 16;
-/// Why a member of which the group has not been heard is not ready.
-const NO_SHARE: &str = "no partition assigned yet";
 
 /// The group consumer's context.
 pub(super) struct Group<S: Stage> {
@@ -87,6 +85,7 @@ impl<S: Stage> ConsumerContext for Group<S> {
             core.revoked(consumer, list);
             consumer.incremental_unassign(list)
         };
+        resume::wake(consumer);
         if let Err(error) = result
             && core.failure.is_none()
         {
@@ -152,6 +151,7 @@ impl<S: Stage> Worker<S> {
             now: Instant::now(),
             fenced: Vec::new(),
             stood: BTreeMap::new(),
+            signing_off: false,
             failure: None,
             meters: Meters::new(&settings),
             settings: Arc::clone(&settings),
@@ -193,13 +193,12 @@ impl<S: Stage> Worker<S> {
             group = self.settings.group,
             "joining the group"
         );
-        self.gate.close(NO_SHARE);
         while !self.shutdown.is_cancelled() {
             self.heartbeat.beat();
             self.turn()?;
         }
         self.gate.close("draining");
-        self.core().snapshot_before_leaving(|_| true);
+        self.core().prepare_to_leave(|_| true, true);
         let result = self.commit();
         if result.is_err() {
             self.core().undo();
@@ -422,6 +421,7 @@ impl<S: Stage> Worker<S> {
             self.consumer
                 .resume(&list)
                 .map_err(|error| Error::internal(format!("resume: {error}")))?;
+            resume::wake(&self.consumer);
         }
         let unready = self.core().unready();
         if let Some(reason) = unready {
@@ -451,7 +451,7 @@ impl<S: Stage> Worker<S> {
             .standby
             .look(Instant::now(), self.consumer.client(), assigned);
         if assigned == 0 && !is_standby {
-            self.gate.close(NO_SHARE);
+            self.gate.close("no partition assigned yet");
         } else if unready.is_none() {
             self.gate.open();
         }

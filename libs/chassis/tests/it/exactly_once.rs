@@ -1,6 +1,8 @@
 //! Crashes and rebalances.
 
-use crate::support::{Counter, Topics, assert_exactly_once, produce};
+use crate::support::{Counter, PARTITIONS, Topics, assert_exactly_once, produce};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use std::time::Duration;
 
 const KEYS: u32 = 40;
@@ -114,6 +116,49 @@ fn a_new_owner_aborts_what_a_dead_member_left_open_without_waiting_for_its_timeo
     let deadline = Duration::from_mins(1);
     testbed::consume_committed(&kafka, &topics.output, 30_000, deadline);
     assert_exactly_once(&kafka, &topics, KEYS, 30_000);
+}
+
+/// What the group's committed offsets say of their committers.
+fn committers(kafka: &str, topics: &Topics) -> Vec<String> {
+    let group: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("group.id", format!("group-{}", topics.input))
+        .create()
+        .unwrap();
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_range(&topics.input, 0, PARTITIONS - 1);
+    let committed = group
+        .committed_offsets(partitions, Duration::from_secs(10))
+        .unwrap();
+    let elements = committed.elements();
+    elements
+        .iter()
+        .map(|element| element.metadata().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_member_that_leaves_in_order_signs_off_so_that_nobody_fences_its_successor() {
+    let kafka = testbed::kafka();
+    for state in ["every_commit", "rolling"] {
+        let topics = Topics::create(&kafka);
+        produce(&kafka, &topics.input, KEYS, 1_000);
+        let mode = [("COUNTER__PIPELINE__STATE", state)];
+        let counter = Counter::start(&kafka, &topics, "a", &mode);
+        wait_consumed(&counter, 1_000);
+        for committer in committers(&kafka, &topics) {
+            assert!(committer.contains("-a-0\t"), "{state}: {committer}");
+        }
+        counter.signal("TERM");
+        assert_eq!(counter.wait(Duration::from_secs(20)).0, 0);
+        assert_eq!(committers(&kafka, &topics), [""; 4], "{state}");
+        // One that has committed nothing leaves what it found.
+        let idle = Counter::start(&kafka, &topics, "b", &mode);
+        idle.wait_ready();
+        idle.signal("TERM");
+        assert_eq!(idle.wait(Duration::from_secs(20)).0, 0);
+        assert_exactly_once(&kafka, &topics, KEYS, 1_000);
+    }
 }
 
 #[test]
