@@ -518,6 +518,8 @@ impl Settings {
             ("fetch.wait.max.ms", "100"),
             // The default of a second leaves gaps when the queue is small.
             ("fetch.queue.backoff.ms", "20"),
+            // An offset that a transaction holds back is asked for again; the pauses would double up to a second.
+            ("retry.backoff.max.ms", "100"),
             ("queued.max.messages.kbytes", &queue),
             // The default of 50 MB is what one answer may bring, and is then held decompressed.
             ("fetch.max.bytes", "4000000"),
