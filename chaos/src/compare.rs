@@ -130,7 +130,7 @@ fn storm(options: &Options, system: System, evidence: &Arc<Evidence>) -> Result<
         supervisor.drain();
         Ok(Column {
             system,
-            tally: tally::tally(&ground),
+            tally: tally::tally(&ground, evidence),
             done_s: done.ok().map(|took| took.as_secs_f64()),
             bound_s: options.bound.as_secs(),
             restarts: supervisor.endings().len(),

@@ -1,6 +1,7 @@
 //! What came of the raw records, counted alike for any system that writes the `source` header: each raw record one outcome,
 //! each validated one, and each minute of a GPU that was due one window.
 
+use crate::evidence::Evidence;
 use crate::ground::Ground;
 use crate::lineage;
 use crate::verdict::Kind;
@@ -45,8 +46,8 @@ impl Tally {
     }
 }
 
-/// Reads everything, a partition at a time.
-pub(crate) fn tally(ground: &Ground) -> Tally {
+/// Reads everything, a partition at a time. What is lost or doubled is kept in words.
+pub(crate) fn tally(ground: &Ground, evidence: &Evidence) -> Tally {
     let reader = Reader::new(ground.bootstrap());
     let read = |topic: &Topic, partition: i32| {
         reader.read(topic.name, &BTreeMap::from([(partition, 0)]), READ_WITHIN)
@@ -75,6 +76,10 @@ pub(crate) fn tally(ground: &Ground) -> Tally {
                 .chain(given_up.map(|(record, _)| record))
                 .collect();
             for violation in lineage::trace(input.name, partition, inputs, &outcomes) {
+                evidence.keep_line(
+                    "violations.txt",
+                    &format!("{:?}: {}", violation.kind, violation.what),
+                );
                 match violation.kind {
                     Kind::Lost => tally.lost += 1,
                     _ => tally.doubled += 1,
