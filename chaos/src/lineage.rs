@@ -51,9 +51,13 @@ pub(crate) fn trace(
             if let Some((_, _, offset)) = source(outcome)
                 && open.contains_key(&offset)
             {
+                let key = outcome.key.as_deref().map(String::from_utf8_lossy);
                 let place = format!(
-                    "partition {} offset {} at {} ms",
-                    outcome.partition, outcome.offset, outcome.timestamp
+                    "partition {} offset {} at {} ms with {}",
+                    outcome.partition,
+                    outcome.offset,
+                    outcome.timestamp,
+                    key.map_or_else(|| "no key".to_owned(), |key| format!("key {key}")),
                 );
                 places.entry(offset).or_default().push(place);
             }

@@ -71,8 +71,7 @@ pub(crate) fn tally(ground: &Ground, evidence: &Evidence) -> Tally {
             });
             let outcomes: Vec<&OwnedRecord> = outputs
                 .iter()
-                // What the suite or a clock has put between them comes of no input.
-                .filter(|record| record.header(lineage::SOURCE_HEADER).is_some())
+                .filter(|record| is_outcome(service, record))
                 .chain(given_up.map(|(record, _)| record))
                 .collect();
             for violation in lineage::trace(input.name, partition, inputs, &outcomes) {
@@ -95,6 +94,13 @@ pub(crate) fn tally(ground: &Ground, evidence: &Evidence) -> Tally {
         count_windows(&enriched, &windows, &mut tally);
     }
     tally
+}
+
+/// Is an output what came of one input? What the suite or a clock has put between them is not, and neither is a tick that
+/// the validator writes beside a dead letter, though it names the same source (rule 5 of `docs/spec/lineage.md`).
+fn is_outcome(service: &str, output: &OwnedRecord) -> bool {
+    let is_own_tick = service == "validator" && output.key.is_none();
+    output.header(lineage::SOURCE_HEADER).is_some() && !is_own_tick
 }
 
 #[derive(Deserialize)]
@@ -180,6 +186,23 @@ mod tests {
             headers: Vec::new(),
             timestamp: i64::MAX,
         }
+    }
+
+    #[test]
+    fn a_tick_is_the_outcome_of_a_tick_and_of_nothing_else() {
+        let sourced = |key: Option<&[u8]>| OwnedRecord {
+            key: key.map(<[u8]>::to_vec),
+            headers: vec![(
+                lineage::SOURCE_HEADER.to_owned(),
+                Some(b"gpu-metrics-raw/10/3140".to_vec()),
+            )],
+            ..record("{}")
+        };
+        let (reading, tick) = (sourced(Some(b"GPU-1")), sourced(None));
+        assert!(is_outcome("validator", &reading));
+        assert!(!is_outcome("validator", &tick), "beside a dead letter");
+        assert!(is_outcome("enricher", &tick), "of a validated tick");
+        assert!(!is_outcome("enricher", &record("{}")), "put there by hand");
     }
 
     #[test]
