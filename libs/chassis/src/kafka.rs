@@ -46,7 +46,8 @@ pub struct KafkaConfig {
     /// The client's key (PEM).
     pub ssl_key_location: Option<String>,
     /// Any further librdkafka setting, for every client of the service; underscores stand for dots. Values are not
-    /// shown, since some are secrets.
+    /// shown, since some are secrets. What `debug` (`cgrp,eos`) makes librdkafka say is logged at `debug`: the log's
+    /// filter has to let it through (`info,chassis=debug`).
     pub properties: BTreeMap<String, Secret>,
 }
 
@@ -259,14 +260,12 @@ impl KafkaConfig {
         self.instance_id
             .clone()
             .or_else(|| {
-                std::env::var("HOSTNAME")
-                    .ok()
-                    .filter(|name| !name.is_empty())
+                let name = std::env::var("HOSTNAME").ok()?;
+                (!name.is_empty()).then_some(name)
             })
             .or_else(|| {
-                std::fs::read_to_string("/proc/sys/kernel/hostname")
-                    .ok()
-                    .map(|name| name.trim().to_owned())
+                let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+                Some(name.trim().to_owned())
             })
             .unwrap_or_else(|| "0".to_owned())
     }
@@ -286,11 +285,13 @@ impl KafkaConfig {
             // Topics are made on purpose, never by a typing error.
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Notice);
+        if self.properties.contains_key("debug") {
+            client.set_log_level(RDKafkaLogLevel::Debug);
+        }
         let password = self.sasl_password.clone().or_else(|| {
             let path = self.sasl_password_file.as_ref()?;
-            std::fs::read_to_string(path)
-                .ok()
-                .map(|text| Secret::new(text.trim_end()))
+            let text = std::fs::read_to_string(path).ok()?;
+            Some(Secret::new(text.trim_end()))
         });
         let optional = [
             ("sasl.mechanism", self.sasl_mechanism.as_deref()),
@@ -352,5 +353,14 @@ mod tests {
                 assert_eq!(found, Err("kafka.group_protocol".to_owned()));
             }
         }
+    }
+
+    #[test]
+    fn librdkafka_says_what_it_is_asked_to_debug() {
+        let mut kafka = KafkaConfig::default();
+        let level = |kafka: &KafkaConfig| kafka.client("any").log_level as i32;
+        assert_eq!(level(&kafka), RDKafkaLogLevel::Notice as i32);
+        kafka.properties.insert("debug".into(), Secret::new("cgrp"));
+        assert_eq!(level(&kafka), RDKafkaLogLevel::Debug as i32);
     }
 }
