@@ -1,6 +1,7 @@
 //! What the fleet stands on: brokers, the ways to them, a database, its disk.
 
 use crate::disk::Disk;
+use crate::evidence::Evidence;
 use crate::plan::{Action, Layout, Poison};
 use crate::role::{Role, System};
 use crate::run::make_topics;
@@ -204,17 +205,18 @@ impl Ground {
         self.disk.as_ref().map(|disk| disk.folder().to_owned())
     }
 
-    /// Logs of what is not the fleet.
-    pub(crate) fn logs(&self) -> Vec<(String, PathBuf)> {
-        let mut logs = vec![("postgres.log".to_owned(), self.postgres.log_path())];
-        logs.extend(
-            (1..)
-                .zip(self.brokers())
-                .map(|(number, broker): (usize, _)| {
-                    (format!("kafka-{number}.log"), broker.log_path())
-                }),
-        );
-        logs
+    /// Leaves to `evidence` what is not the fleet's: the logs of PostgreSQL and the brokers, and the brokers' internal topics.
+    pub(crate) fn testify(&self, evidence: &Evidence) {
+        evidence.copy("postgres.log", &self.postgres.log_path());
+        for (number, broker) in (1..).zip(self.brokers()) {
+            let number: usize = number;
+            evidence.copy(&format!("kafka-{number}.log"), &broker.log_path());
+        }
+        if let Err(error) = self.keep_internal_topics(evidence.folder()) {
+            evidence.say(&format!(
+                "the brokers' internal topics can't be kept: {error}"
+            ));
+        }
     }
 
     /// How many times the brokers have dropped the markers of a transaction, which no client can make good: its outputs are
@@ -231,7 +233,7 @@ impl Ground {
     ///
     /// # Errors
     /// If a file can't be read or written.
-    pub(crate) fn keep_internal_topics(&self, folder: &Path) -> std::io::Result<()> {
+    fn keep_internal_topics(&self, folder: &Path) -> std::io::Result<()> {
         for (number, broker) in (1..).zip(self.brokers()) {
             let number: usize = number;
             let data = broker.log_path().with_file_name("data");

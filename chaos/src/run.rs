@@ -93,14 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     if green && !options.keep {
         evidence.remove();
     } else {
-        for (name, log) in ground.logs() {
-            evidence.copy(&name, &log);
-        }
-        if let Err(error) = ground.keep_internal_topics(evidence.folder()) {
-            evidence.say(&format!(
-                "the brokers' internal topics can't be kept: {error}"
-            ));
-        }
+        ground.testify(&evidence);
         evidence.say(&format!(
             "what there is to see is in {}",
             evidence.folder().display()
