@@ -163,6 +163,8 @@ const HANG_DEADLINE: Duration = Duration::from_secs(90);
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a topic may be missing at start, since metadata of a topic made just now takes a moment to spread.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
+/// Long enough to serve what is there, and not felt at the start.
+const SERVE_EVENTS: Duration = Duration::from_millis(5);
 
 /// Runs `topology` with a stage for each worker until `app` shuts down. Waits for Kafka where it is away.
 pub async fn run<S: Stage>(
@@ -281,8 +283,10 @@ impl Partitions {
         let mut said = false;
         let mut reached: Option<Instant> = None;
         loop {
-            // Serves the client's error events, which alone tell of a wrong password.
-            if consumer.poll(Duration::ZERO).is_some() && signs.authentication_failed() {
+            // Serves all of the client's events, of which errors alone tell of a wrong password. Without a wait a poll
+            // serves one, and while Kafka is away more come than are asked for.
+            while consumer.poll(SERVE_EVENTS).is_some() {}
+            if signs.authentication_failed() {
                 return Err(recovery::authentication_failed());
             }
             match Self::ask(&consumer, topology) {

@@ -209,10 +209,8 @@ impl KafkaConfig {
         if let Some(path) = &self.sasl_password_file
             && let Err(error) = std::fs::metadata(path)
         {
-            return Err(InvalidConfig::new(
-                format!("{section}.sasl_password_file"),
-                format!("{path}: {error}"),
-            ));
+            let key = format!("{section}.sasl_password_file");
+            return Err(InvalidConfig::new(key, format!("{path}: {error}")));
         }
         // librdkafka knows its own keys best; a client made later would fail with the same words.
         if let Err(error) = self.client("check").create_native_config() {
