@@ -138,8 +138,18 @@ impl Surveyor {
                 asked.add_partition_offset(name, partition, what)?;
             }
         }
-        let told = consumer.offsets_for_times(asked, QUERY_TIMEOUT)?;
-        self.by_topic(&told)
+        let told = consumer.offsets_for_times(asked, QUERY_TIMEOUT);
+        let offsets = told
+            .map_err(NoSurvey::from)
+            .and_then(|told| self.by_topic(&told));
+        if offsets.is_err() {
+            // Else a partition that had no leader when it was asked for is not found for a quarter of an hour: see
+            // `chassis::watermarks`.
+            for name in self.config.topics.audited() {
+                drop(consumer.fetch_metadata(Some(name), QUERY_TIMEOUT));
+            }
+        }
+        offsets
     }
 
     fn by_topic(&self, told: &TopicPartitionList) -> Result<Offsets, NoSurvey> {

@@ -7,6 +7,7 @@
 use super::producer::Signs;
 use crate::Error;
 use crate::stall::{STATISTICS_INTERVAL_MS, Stalls};
+use crate::watermarks;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -173,10 +174,12 @@ impl Reader {
                     target
                 }
                 Phase::Asked => {
-                    match self
-                        .uncommitted
-                        .fetch_watermarks(&self.topic, *partition, QUERY_TIMEOUT)
-                    {
+                    match watermarks::fetch(
+                        &self.uncommitted,
+                        &self.topic,
+                        *partition,
+                        QUERY_TIMEOUT,
+                    ) {
                         Ok((_, high)) => high,
                         // The broker is away; the caller's deadline bounds how often this is tried.
                         Err(_) => break,
@@ -184,10 +187,7 @@ impl Reader {
                 }
                 Phase::Unstable { .. } | Phase::Reading { .. } | Phase::Done { .. } => continue,
             };
-            match self
-                .committed
-                .fetch_watermarks(&self.topic, *partition, QUERY_TIMEOUT)
-            {
+            match watermarks::fetch(&self.committed, &self.topic, *partition, QUERY_TIMEOUT) {
                 Ok((low, stable)) if stable >= target => {
                     add_beginning(&mut ready, &self.topic, *partition);
                     *phase = Phase::Reading {

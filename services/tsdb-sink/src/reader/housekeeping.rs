@@ -4,7 +4,7 @@ use super::{QUERY_TIMEOUT, Reader};
 use crate::domain::offsets::Place;
 use crate::domain::table::Table;
 use crate::{SERVICE, metrics};
-use chassis::Error;
+use chassis::{Error, watermarks};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
@@ -149,9 +149,7 @@ impl Reader {
             .take(ENDS_PER_ROUND.min(places.len()))
         {
             let topic = self.config.topics.of(place.table);
-            let ends = self
-                .consumer
-                .fetch_watermarks(topic, place.partition, QUERY_TIMEOUT);
+            let ends = watermarks::fetch(&self.consumer, topic, place.partition, QUERY_TIMEOUT);
             self.ends_from += 1;
             let Ok((low, high)) = ends else {
                 return;

@@ -5,7 +5,7 @@ use crate::config::LostInput;
 use crate::domain::assignment::Placement;
 use crate::domain::offsets::{Continuity, Place, continuity};
 use crate::group::topic_places;
-use chassis::Error;
+use chassis::{Error, watermarks};
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, error, warn};
@@ -26,9 +26,7 @@ impl Reader {
         for (place, next) in wanted.into_iter().take(PLACES_PER_TURN) {
             let topic = self.config.topics.of(place.table);
             let partition = place.partition;
-            let ends = self
-                .consumer
-                .fetch_watermarks(topic, partition, QUERY_TIMEOUT);
+            let ends = watermarks::fetch(&self.consumer, topic, partition, QUERY_TIMEOUT);
             let (low, high) = match ends {
                 Ok(ends) => ends,
                 Err(error) => {
