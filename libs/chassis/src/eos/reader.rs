@@ -46,6 +46,8 @@ pub(super) struct Progress {
     pub(super) all: u64,
     /// Partitions that wait for somebody's open transaction to end.
     pub(super) unstable: usize,
+    /// Partitions whose end nobody has told yet.
+    pub(super) unknown: usize,
 }
 
 /// What a poll found.
@@ -136,7 +138,7 @@ impl Reader {
         let mut progress = Progress::default();
         for phase in self.partitions.values() {
             match *phase {
-                Phase::Asked => {}
+                Phase::Asked => progress.unknown += 1,
                 Phase::Unstable { .. } => progress.unstable += 1,
                 Phase::Reading { from, at, target } => {
                     progress.read += offsets(from, at);

@@ -67,18 +67,16 @@ impl<S: Stage> Core<S> {
             let elapsed = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
             text += &describe(progress, elapsed);
         }
-        if progress.unstable > 0 {
-            // Writing to a string does not fail.
-            write!(
-                text,
-                ", {} waiting for a transaction that somebody left open (kafka-transactions.sh find-hanging)",
-                progress.unstable
-            )
-            .unwrap_or_default();
-        }
         let untold = self.partitions.values().filter(|at| at.start.is_none());
-        if let n @ 1.. = untold.count() {
-            write!(text, ", the group's offset of {n} not told").unwrap_or_default();
+        let hanging = "waiting for a transaction that somebody left open (kafka-transactions.sh find-hanging)";
+        let waits = [
+            (progress.unknown, "without an end that is known"),
+            (progress.unstable, hanging),
+            (untold.count(), "without the group's offset"),
+        ];
+        for (partitions, why) in waits.iter().filter(|(partitions, _)| *partitions > 0) {
+            // Writing to a string does not fail.
+            write!(text, ", {partitions} {why}").unwrap_or_default();
         }
         Some(text)
     }
@@ -93,6 +91,7 @@ impl<S: Stage> Core<S> {
             read: parts.iter().map(|part| part.read).sum(),
             all: parts.iter().map(|part| part.all).sum(),
             unstable: parts.iter().map(|part| part.unstable).sum(),
+            unknown: parts.iter().map(|part| part.unknown).sum(),
         }
     }
 
@@ -354,7 +353,7 @@ mod tests {
         let at = |read, all| Progress {
             read,
             all,
-            unstable: 0,
+            ..Progress::default()
         };
         assert_eq!(
             describe(at(250, 1_000), 2.0),

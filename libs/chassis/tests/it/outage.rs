@@ -132,7 +132,7 @@ fn an_offset_older_than_one_that_was_confirmed_is_not_believed() {
         log.contains("a committed offset that is out of date"),
         "{log}"
     );
-    assert!(log.contains("the group's offset of 1 not told"), "{log}");
+    assert!(log.contains("1 without the group's offset"), "{log}");
     assert_exactly_once(&kafka, &topics, KEYS, 2_000);
 }
 
