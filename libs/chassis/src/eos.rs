@@ -18,6 +18,7 @@ mod takeover;
 mod worker;
 
 use crate::config::InvalidConfig;
+use crate::coordinator::IDLE_MARGIN_MS;
 use crate::stall::STATISTICS_INTERVAL_MS;
 use crate::{App, Error, Gate, KafkaConfig, Stage};
 use producer::Deadlines;
@@ -542,6 +543,7 @@ impl Settings {
         let mut config = self.client("producer");
         let transactional_id = self.transactional_id();
         let timeout = self.pipeline.transaction_timeout_ms.to_string();
+        let max_idle = (self.kafka.socket_timeout_ms + IDLE_MARGIN_MS).to_string();
         let defaults = [
             ("transactional.id", transactional_id.as_str()),
             ("transaction.timeout.ms", &timeout),
@@ -554,6 +556,7 @@ impl Settings {
             // After a commit the first requests of the next transaction are refused until its markers are written; the
             // default pause of 100 ms would become the price of every transaction.
             ("retry.backoff.ms", "5"),
+            ("connections.max.idle.ms", &max_idle),
         ];
         for (key, value) in defaults {
             if config.get(key).is_none() {

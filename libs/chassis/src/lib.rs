@@ -24,7 +24,7 @@ pub use eos::PipelineConfig;
 pub use error::{Error, ErrorKind};
 pub use health::{Gate, Heartbeat};
 pub use kafka::KafkaConfig;
-pub use librdkafka_guard::{resume, stall, standby, watermarks};
+pub use librdkafka_guard::{coordinator, resume, stall, standby, watermarks};
 pub use stage::{
     Changelog, Headers, Outbox, Output, Record, RestoreError, Stage, StagedRecord, Task,
 };

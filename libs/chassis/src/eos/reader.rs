@@ -169,6 +169,7 @@ impl Reader {
         let now = Instant::now();
         let mut ready = TopicPartitionList::new();
         for (partition, phase) in &mut self.partitions {
+            let ends = |client| watermarks::fetch(client, &self.topic, *partition, QUERY_TIMEOUT);
             let target = match *phase {
                 Phase::Unstable { target, looked_at }
                     if now.duration_since(looked_at) >= STABLE_PAUSE =>
@@ -176,12 +177,7 @@ impl Reader {
                     target
                 }
                 Phase::Asked => {
-                    match watermarks::fetch(
-                        &self.uncommitted,
-                        &self.topic,
-                        *partition,
-                        QUERY_TIMEOUT,
-                    ) {
+                    match ends(&self.uncommitted) {
                         Ok((_, high)) => high,
                         // The broker is away; the caller's deadline bounds how often this is tried.
                         Err(_) => break,
@@ -189,7 +185,7 @@ impl Reader {
                 }
                 Phase::Unstable { .. } | Phase::Reading { .. } | Phase::Done { .. } => continue,
             };
-            match watermarks::fetch(&self.committed, &self.topic, *partition, QUERY_TIMEOUT) {
+            match ends(&self.committed) {
                 Ok((low, stable)) if stable >= target => {
                     add_beginning(&mut ready, &self.topic, *partition);
                     *phase = Phase::Reading {
