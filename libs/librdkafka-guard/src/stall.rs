@@ -93,6 +93,7 @@ impl Stalls {
         });
         for (name, client) in heard {
             if let Some(since) = client.alone
+                && client.noted > Some(since)
                 && now.duration_since(since) >= ALONE_PATIENCE
             {
                 return Err(Stalled(format!(
@@ -263,7 +264,7 @@ mod tests {
         }
         assert!(stalls.check(at(100)).is_ok(), "an outage");
         stalls.note(at(100), &client("two", &["internal", "logical"]));
-        assert!(stalls.check(at(100)).is_ok(), "perhaps between two lists");
+        assert!(stalls.check(at(108)).is_ok(), "perhaps between two lists");
         stalls.note(at(110), &client("one", &["learned"]));
         stalls.note(at(110), &client("two", &["internal", "logical"]));
         let told = stalls.check(at(110)).map_err(|error| error.to_string());
