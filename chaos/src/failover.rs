@@ -2,6 +2,7 @@
 
 use crate::ending;
 use crate::evidence::Evidence;
+use crate::ground::LOG_FILTER;
 use crate::lineage::SOURCE_HEADER;
 use crate::load::{self, Load};
 use crate::pause::{Arrival, Pause, max_and_median, pauses};
@@ -309,7 +310,9 @@ impl Bench<'_> {
             program: self.program(),
             bootstrap: self.bootstrap.to_owned(),
             is_static: case.is_static(),
-            further: vec![("PIPELINE__IDLE_AFTER_MS".to_owned(), "0".to_owned())],
+            further: [("PIPELINE__IDLE_AFTER_MS", "0"), LOG_FILTER]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
         };
         let supervisor = Arc::new(Supervisor::new(
             self.binaries,

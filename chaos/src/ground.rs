@@ -24,7 +24,8 @@ const ROLLING: [(&str, &str); 2] = [
     ("PIPELINE__STATE", "rolling"),
     ("PIPELINE__SNAPSHOT_INTERVAL_MS", "5000"),
 ];
-const LOG_FILTER: &str = "info,chassis=debug";
+/// What the loop decides is what has to be understood of a red run.
+pub(crate) const LOG_FILTER: (&str, &str) = ("LOG__FILTER", "info,chassis=debug");
 /// Small transactions, so that there is always something open to strike at.
 const TRANSACTION_RECORDS: &str = "500";
 
@@ -175,8 +176,7 @@ impl Ground {
             ],
             _ => vec![("PIPELINE__MAX_TRANSACTION_RECORDS", TRANSACTION_RECORDS)],
         };
-        // What the loop decides is what has to be understood of a red run.
-        let further = further.into_iter().chain([("LOG__FILTER", LOG_FILTER)]);
+        let further = further.into_iter().chain([LOG_FILTER]);
         Settings {
             program: Program::Ours,
             is_static: false,

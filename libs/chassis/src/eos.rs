@@ -18,7 +18,7 @@ mod takeover;
 mod worker;
 
 use crate::config::InvalidConfig;
-use crate::coordinator::IDLE_MARGIN_MS;
+use crate::coordinator::{CONNECT_TO_ALL, IDLE_MARGIN_MS};
 use crate::stall::STATISTICS_INTERVAL_MS;
 use crate::{App, Error, Gate, KafkaConfig, Stage};
 use producer::Deadlines;
@@ -557,6 +557,7 @@ impl Settings {
             // default pause of 100 ms would become the price of every transaction.
             ("retry.backoff.ms", "5"),
             ("connections.max.idle.ms", &max_idle),
+            CONNECT_TO_ALL,
         ];
         for (key, value) in defaults {
             if config.get(key).is_none() {

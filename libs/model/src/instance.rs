@@ -111,7 +111,8 @@ pub enum Step {
         /// The generation in the metadata.
         generation: u8,
     },
-    /// The offsets are in the transaction; what is queued is flushed, then the transaction is ended.
+    /// The offsets are in the transaction, which is ended when nothing is queued. The loop flushes before it sends them;
+    /// here what is queued arrives at any time before the end, which includes that.
     Ending,
     /// The commit got no answer yet.
     Unanswered,

@@ -297,9 +297,12 @@ impl Follower {
                 asked.add_partition_offset(name, partition, Offset::Offset(since.max(0)))?;
             }
         }
-        let told = consumer
-            .offsets_for_times(asked, QUERY_TIMEOUT)?
-            .to_topic_map();
+        let told = consumer.offsets_for_times(asked, QUERY_TIMEOUT)?;
+        // Where a partition was not answered for, what was asked is still there, and would be taken for an offset.
+        for element in told.elements() {
+            element.error()?;
+        }
+        let told = told.to_topic_map();
         let of =
             |name: &String, partition: i32, end: i64| match told.get(&(name.clone(), partition)) {
                 Some(Offset::Offset(offset)) => *offset,

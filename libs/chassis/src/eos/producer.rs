@@ -298,15 +298,38 @@ impl Producer {
     ) -> Result<(), Recovery> {
         let started = Instant::now();
         let give_up = started + self.deadlines.give_up;
-        let result = self.send_offsets(offsets, group, give_up);
-        // Refused by the group (a rebalance, most often), which is an answer: nothing of it is under way any more.
-        let refused = matches!(result, Err(Recovery::Abort));
-        let result = result.and_then(|()| self.flush_and_commit(give_up));
+        let mut result = self.flush(give_up);
+        let mut refused = false;
+        if result.is_ok() {
+            result = self.send_offsets(offsets, group, give_up);
+            // Refused by the group (a rebalance, most often), which is an answer: nothing of it is under way any more.
+            refused = matches!(result, Err(Recovery::Abort));
+        }
+        let result = result.and_then(|()| self.end(give_up));
         self.judge(started, result.is_ok() || refused);
         if result.is_ok() {
             self.open = false;
         }
         result
+    }
+
+    /// Before the offsets: what is still queued when they are refused is thrown away by the client, and librdkafka 2.12.1
+    /// forgets to count what it had already made a request of. The next transaction would then fail (`skipped sequence
+    /// numbers`), and with a commit in doubt.
+    fn flush(&self, give_up: Instant) -> Result<(), Recovery> {
+        let Some(native) = &self.native else {
+            return Err(Recovery::Rebuild { fenced: false });
+        };
+        loop {
+            match native::flush(native.client(), CALL_TIMEOUT) {
+                Ok(()) => return Ok(()),
+                Err(Code::OperationTimedOut) if Instant::now() < give_up => self.heartbeat.beat(),
+                Err(code) => {
+                    warn!(%code, "records not delivered in time; the transaction is aborted");
+                    return Err(Recovery::Abort);
+                }
+            }
+        }
     }
 
     fn send_offsets(
@@ -324,20 +347,10 @@ impl Producer {
         })
     }
 
-    fn flush_and_commit(&self, give_up: Instant) -> Result<(), Recovery> {
+    fn end(&self, give_up: Instant) -> Result<(), Recovery> {
         let Some(native) = &self.native else {
             return Err(Recovery::Rebuild { fenced: false });
         };
-        loop {
-            match native::flush(native.client(), CALL_TIMEOUT) {
-                Ok(()) => break,
-                Err(Code::OperationTimedOut) if Instant::now() < give_up => self.heartbeat.beat(),
-                Err(code) => {
-                    warn!(%code, "records not delivered in time; the transaction is aborted");
-                    return Err(Recovery::Abort);
-                }
-            }
-        }
         self.repeat("commit", give_up, || {
             native.commit_transaction(CALL_TIMEOUT)
         })

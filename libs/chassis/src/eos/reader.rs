@@ -177,11 +177,11 @@ impl Reader {
                     target
                 }
                 Phase::Asked => {
-                    match ends(&self.uncommitted) {
-                        Ok((_, high)) => high,
-                        // The broker is away; the caller's deadline bounds how often this is tried.
-                        Err(_) => break,
-                    }
+                    // Without an answer the broker is away; the caller's deadline bounds how often this is tried.
+                    let Ok((_, high)) = ends(&self.uncommitted) else {
+                        break;
+                    };
+                    high
                 }
                 Phase::Unstable { .. } | Phase::Reading { .. } | Phase::Done { .. } => continue,
             };

@@ -160,12 +160,10 @@ impl<S: Stage> Core<S> {
     ) -> Result<(), Error> {
         let topic = self.settings.topology.input.clone();
         let mut wanted = TopicPartitionList::new();
-        for (number, _) in self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.start.is_none())
-        {
-            wanted.add_partition(&topic, *number);
+        for (number, partition) in &self.partitions {
+            if partition.start.is_none() {
+                wanted.add_partition(&topic, *number);
+            }
         }
         if wanted.count() == 0 {
             return Ok(());
@@ -173,15 +171,23 @@ impl<S: Stage> Core<S> {
         let Ok(committed) = consumer.committed_offsets(wanted, QUERY_TIMEOUT) else {
             return Ok(());
         };
+        // For all partitions at once: an answer waits behind the fetch that is under way, and with one request for each
+        // a takeover of 32 partitions would wait for seconds.
+        let mut starts = committed.clone();
+        let Ok(starts) = starts
+            .set_all_offsets(Offset::Beginning)
+            .and_then(|()| consumer.offsets_for_times(starts, QUERY_TIMEOUT))
+        else {
+            return Ok(());
+        };
         for element in committed.elements() {
-            if element.error().is_err() {
-                continue;
-            }
             let number = element.partition();
-            let Ok((low, _)) = consumer.fetch_watermarks(&topic, number, QUERY_TIMEOUT) else {
-                return Ok(());
-            };
-            let Some(partition) = self.partitions.get_mut(&number) else {
+            let start = starts.find_partition(&topic, number);
+            let (Ok(()), Some(Offset::Offset(low)), Some(partition)) = (
+                element.error(),
+                start.map(|start| start.offset()),
+                self.partitions.get_mut(&number),
+            ) else {
                 continue;
             };
             // A coordinator that has just come back may know less than it has confirmed. What this worker knows to be

@@ -16,6 +16,7 @@
 use super::Settings;
 use super::metadata::Metadata;
 use super::producer::Signs;
+use crate::coordinator::CONNECT_TO_ALL;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -69,6 +70,7 @@ fn fence_the_gone(settings: &Settings, partitions: &[i32]) -> KafkaResult<()> {
         // The last committed offset, also while a later one is pending: that one would name the committer too late.
         .set("isolation.level", "read_uncommitted")
         .set("enable.auto.commit", "false")
+        .set(CONNECT_TO_ALL.0, CONNECT_TO_ALL.1)
         .create()?;
     let mut wanted = TopicPartitionList::new();
     for partition in partitions {

@@ -32,6 +32,8 @@ use tracing::{debug, info, warn};
 const POLL_WAIT: Duration = Duration::from_millis(50);
 /// How long it waits while state is being restored.
 const RESTORE_POLL_WAIT: Duration = Duration::from_millis(1);
+/// Time for records before a restore gets its next turn.
+const RESTORE_SLICE: Duration = Duration::from_millis(10);
 /// The clock is looked at once for so many records.
 const CLOCK_STRIDE: usize = 64;
 /// Wait for one answer of the broker.
@@ -251,8 +253,9 @@ impl<S: Stage> Worker<S> {
         let due = {
             let mut core = self.core();
             core.gather_replayed();
+            // A commit takes longer than a step of a restore, which would wait for one commit a step.
             core.producer.is_open()
-                && (drained
+                && (drained && !core.is_restoring()
                     || core.in_transaction >= self.settings.max_transaction_records
                     || core
                         .opened
@@ -292,7 +295,11 @@ impl<S: Stage> Worker<S> {
             core.now = started;
             core.is_restoring()
         };
-        let mut timeout = if busy { RESTORE_POLL_WAIT } else { POLL_WAIT };
+        let (mut timeout, slice) = if busy {
+            (RESTORE_POLL_WAIT, RESTORE_SLICE)
+        } else {
+            (POLL_WAIT, self.settings.commit_interval)
+        };
         let mut polled = 0_usize;
         loop {
             let (outcome, rewind) = match self.consumer.poll(timeout) {
@@ -318,7 +325,7 @@ impl<S: Stage> Worker<S> {
             }
             if polled.is_multiple_of(CLOCK_STRIDE) {
                 let now = Instant::now();
-                if now.duration_since(started) >= self.settings.commit_interval {
+                if now.duration_since(started) >= slice {
                     return Ok(false);
                 }
                 self.core().now = now;
