@@ -165,6 +165,11 @@ impl Producer {
         self.native.take()
     }
 
+    fn native(&self) -> Result<&ThreadedProducer<Signs>, Recovery> {
+        let missing = Recovery::Rebuild { fenced: false };
+        self.native.as_ref().ok_or(missing)
+    }
+
     /// A transaction is open.
     pub(super) const fn is_open(&self) -> bool {
         self.open
@@ -213,9 +218,7 @@ impl Producer {
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Recovery> {
-        let Some(native) = &self.native else {
-            return Err(Recovery::Rebuild { fenced: false });
-        };
+        let native = self.native()?;
         match native.begin_transaction() {
             Ok(()) => {
                 self.open = true;
@@ -241,9 +244,7 @@ impl Producer {
         value: Option<&[u8]>,
         source: Option<&str>,
     ) -> Result<(), Recovery> {
-        let Some(native) = &self.native else {
-            return Err(Recovery::Rebuild { fenced: false });
-        };
+        let native = self.native()?;
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
         if let Some(key) = key {
             record = record.key(key);
@@ -298,14 +299,25 @@ impl Producer {
     ) -> Result<(), Recovery> {
         let started = Instant::now();
         let give_up = started + self.deadlines.give_up;
-        let mut result = self.flush(give_up);
+        let native = self.native()?;
+        let mut result = self.flush(native, give_up);
         let mut refused = false;
         if result.is_ok() {
-            result = self.send_offsets(offsets, group, give_up);
+            // Retriable but not resumable: the same arguments each time.
+            result = self.repeat("sending offsets", give_up, || {
+                native.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+            });
             // Refused by the group (a rebalance, most often), which is an answer: nothing of it is under way any more.
             refused = matches!(result, Err(Recovery::Abort));
         }
-        let result = result.and_then(|()| self.end(give_up));
+        if result.is_ok() {
+            let end = || native.commit_transaction(CALL_TIMEOUT);
+            result = match self.repeat("commit", give_up, end) {
+                // The client calls a transaction failed that may have failed only here, after its EndTxn was sent.
+                Err(Recovery::Abort) => Err(Recovery::Rebuild { fenced: false }),
+                other => other,
+            };
+        }
         self.judge(started, result.is_ok() || refused);
         if result.is_ok() {
             self.open = false;
@@ -316,10 +328,7 @@ impl Producer {
     /// Before the offsets: what is still queued when they are refused is thrown away by the client, and librdkafka 2.12.1
     /// forgets to count what it had already made a request of. The next transaction would then fail (`skipped sequence
     /// numbers`), and with a commit in doubt.
-    fn flush(&self, give_up: Instant) -> Result<(), Recovery> {
-        let Some(native) = &self.native else {
-            return Err(Recovery::Rebuild { fenced: false });
-        };
+    fn flush(&self, native: &ThreadedProducer<Signs>, give_up: Instant) -> Result<(), Recovery> {
         loop {
             match native::flush(native.client(), CALL_TIMEOUT) {
                 Ok(()) => return Ok(()),
@@ -330,35 +339,6 @@ impl Producer {
                 }
             }
         }
-    }
-
-    fn send_offsets(
-        &self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
-        give_up: Instant,
-    ) -> Result<(), Recovery> {
-        let Some(native) = &self.native else {
-            return Err(Recovery::Rebuild { fenced: false });
-        };
-        // Retriable but not resumable: the same arguments each time.
-        self.repeat("sending offsets", give_up, || {
-            native.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
-        })
-    }
-
-    fn end(&self, give_up: Instant) -> Result<(), Recovery> {
-        let Some(native) = &self.native else {
-            return Err(Recovery::Rebuild { fenced: false });
-        };
-        self.repeat("commit", give_up, || {
-            native.commit_transaction(CALL_TIMEOUT)
-        })
-        .map_err(|recovery| match recovery {
-            // The client calls a transaction failed that may have failed only here, after its EndTxn was sent.
-            Recovery::Abort => Recovery::Rebuild { fenced: false },
-            other => other,
-        })
     }
 
     /// Aborts the open transaction. When that fails the producer is suspect, and its successor aborts in its place.

@@ -290,11 +290,10 @@ impl<S: Stage> Worker<S> {
     /// Processes records; true when nothing was left to read.
     fn process_batch(&mut self) -> Result<bool, Error> {
         let started = Instant::now();
-        let busy = {
-            let mut core = self.core();
-            core.now = started;
-            core.is_restoring()
-        };
+        let mut core = self.core();
+        core.now = started;
+        let busy = core.is_restoring();
+        drop(core);
         let (mut timeout, slice) = if busy {
             (RESTORE_POLL_WAIT, RESTORE_SLICE)
         } else {
