@@ -7,6 +7,8 @@ use crate::role::{Role, System};
 use crate::run::make_topics;
 use crate::streams;
 use crate::supervisor::{Program, Settings};
+use fleet_sim::FleetConfig;
+use schema::topic::ORIGINAL_APPEND_TIME;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -290,9 +292,13 @@ impl Ground {
             Action::FillDisk => self.fill_disk()?,
             Action::EmptyDisk => self.empty_disk()?,
             Action::Spoil(topic, partition, poison) => {
+                // Appended now it would be months after the fleet's readings, and every later one of its partition too
+                // late for its window.
+                let appended = FleetConfig::default().start.as_millis().to_string();
                 let record = NewRecord::new("chaos", spoiled(poison))
                     .partition(partition)
-                    .header(POISON_HEADER, "1");
+                    .header(POISON_HEADER, "1")
+                    .header(ORIGINAL_APPEND_TIME, appended);
                 testbed::produce(self.bootstrap(), topic.name, [record]);
             }
             _ => return Ok(false),
