@@ -182,7 +182,7 @@ where
     telemetry::init_logs(config.log())?;
     let metrics = telemetry::init_metrics()?;
     telemetry::describe();
-    crate::eos::describe_metrics();
+    crate::eos::meters::describe();
     (service.describe_metrics)();
     metrics::gauge!("build_info", "service" => service.name, "version" => service.version).set(1.0);
 

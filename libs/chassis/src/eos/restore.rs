@@ -1,8 +1,9 @@
 //! From assigned to running: changelog, table and start offset of each partition.
 
-use super::core::{Core, Phase};
 use super::metadata::Metadata;
+use super::partition::Phase;
 use super::reader::{Progress, Read, Reader};
+use super::tasks::Tasks;
 use super::worker::Group;
 use super::{LostInput, native};
 use crate::Error;
@@ -20,7 +21,7 @@ const READ_SLICE: usize = 2_000;
 /// Wait for one answer of the broker.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl<S: Stage> Core<S> {
+impl<S: Stage> Tasks<S> {
     pub(super) fn is_restoring(&self) -> bool {
         self.restoring() > 0
     }
@@ -206,8 +207,8 @@ impl<S: Stage> Core<S> {
             let applied = Metadata::parse(element.metadata()).and_then(|metadata| metadata.applied);
             let from = |offset: i64| applied.map_or(offset, |applied| applied.min(offset));
             match element.offset() {
-                Offset::Offset(offset) if from(offset) < low => match self.settings.lost_input {
-                    LostInput::Stop => {
+                Offset::Offset(offset) if from(offset) < low => {
+                    if self.settings.pipeline.on_lost_input == LostInput::Stop {
                         return Err(Error::data(format!(
                             "topic {topic} partition {number}: committed offset {offset}, state as of {}, but retention has \
                              removed everything before {low}: {} records were lost unread. To go on behind the gap, start \
@@ -216,15 +217,13 @@ impl<S: Stage> Core<S> {
                             low - from(offset)
                         )));
                     }
-                    LostInput::Earliest => {
-                        warn!(
-                            partition = number,
-                            offset, low, "records were removed unread; going on behind the gap"
-                        );
-                        partition.start = Some(low);
-                        partition.replay_until = offset;
-                    }
-                },
+                    warn!(
+                        partition = number,
+                        offset, low, "records were removed unread; going on behind the gap"
+                    );
+                    partition.start = Some(low);
+                    partition.replay_until = offset;
+                }
                 Offset::Offset(offset) => {
                     partition.start = Some(from(offset));
                     partition.replay_until = offset;

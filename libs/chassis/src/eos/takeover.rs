@@ -13,9 +13,9 @@
 //! that is still in the group is left alone, and one that has merely slept past its session is a zombie, whose next
 //! commit would be refused in any case.
 
-use super::Settings;
 use super::metadata::Metadata;
 use super::producer::Signs;
+use super::settings::Settings;
 use crate::coordinator::CONNECT_TO_ALL;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;

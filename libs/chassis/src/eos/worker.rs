@@ -1,14 +1,16 @@
-//! One worker: a consumer and the loop that drives its [`Core`].
+//! One worker: a consumer and the loop that drives its [`Tasks`].
 //!
-//! Everything that can change during a rebalance lives in the core, behind a mutex that the rebalance callback takes.
+//! Everything that can change during a rebalance lives in [`Tasks`], behind a mutex that the rebalance callback takes.
 //! The callback runs on this worker's own thread, inside `poll`, so that the mutex is never contended; it must not be
 //! held while the consumer is polled or dropped.
 
-use super::Settings;
-use super::core::{Core, Meters, Phase};
+use super::meters::Meters;
+use super::partition::Phase;
 use super::producer::{Producer, Signs};
 use super::reader::Reader;
 use super::recovery::{self, ConsumerTrouble, Recovery};
+use super::settings::Settings;
+use super::tasks::Tasks;
 use crate::stage::{Changelog, Outbox, Stage};
 use crate::stall::Stalls;
 use crate::standby::Standby;
@@ -45,14 +47,14 @@ const IDLE_CHECKS_PER_ROUND: usize = 16;
 
 /// The group consumer's context.
 pub(super) struct Group<S: Stage> {
-    core: Mutex<Core<S>>,
+    tasks: Mutex<Tasks<S>>,
     signs: Signs,
     stalls: Arc<Stalls>,
 }
 
 impl<S: Stage> Group<S> {
-    fn lock(&self) -> MutexGuard<'_, Core<S>> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Tasks<S>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,21 +79,21 @@ impl<S: Stage> ConsumerContext for Group<S> {
         event: RespErr,
         list: &mut TopicPartitionList,
     ) {
-        let mut core = self.lock();
+        let mut tasks = self.lock();
         let result = if event == RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            core.assigned(list);
+            tasks.assigned(list);
             consumer
                 .incremental_assign(list)
                 .and_then(|()| consumer.pause(list))
         } else {
-            core.revoked(consumer, list);
+            tasks.revoked(consumer, list);
             consumer.incremental_unassign(list)
         };
         resume::wake(consumer);
         if let Err(error) = result
-            && core.failure.is_none()
+            && tasks.failure.is_none()
         {
-            core.failure = Some(Error::temporary(format!("rebalance: {error}")));
+            tasks.failure = Some(Error::temporary(format!("rebalance: {error}")));
         }
     }
 }
@@ -132,7 +134,7 @@ impl<S: Stage> Worker<S> {
                 .map(|topic| Reader::new(&settings.client("reader"), topic, watched))
                 .transpose()
         };
-        let core = Core {
+        let tasks = Tasks {
             stage,
             partitions: BTreeMap::new(),
             producer: Producer::new(
@@ -159,7 +161,7 @@ impl<S: Stage> Worker<S> {
             settings: Arc::clone(&settings),
         };
         let group = Group {
-            core: Mutex::new(core),
+            tasks: Mutex::new(tasks),
             signs: Signs::default(),
             stalls,
         };
@@ -181,7 +183,7 @@ impl<S: Stage> Worker<S> {
     pub(super) fn run(mut self) -> Result<(), Error> {
         // The transactional id is taken before the group is joined: whatever a predecessor left open is aborted before
         // this member reads an offset or a changelog.
-        while !self.core().producer.connect()? {
+        while !self.tasks().producer.connect()? {
             if self.pause_while_away("no answer to init_transactions") {
                 return Ok(());
             }
@@ -200,10 +202,10 @@ impl<S: Stage> Worker<S> {
             self.turn()?;
         }
         self.gate.close("draining");
-        self.core().prepare_to_leave(|_| true, true);
+        self.tasks().prepare_to_leave(|_| true, true);
         let result = self.commit();
         if result.is_err() {
-            self.core().undo();
+            self.tasks().undo();
         }
         self.leave();
         result
@@ -213,11 +215,11 @@ impl<S: Stage> Worker<S> {
     /// for that: all are closed at the same time.
     fn leave(self) {
         let (producer, changelog, table) = {
-            let mut core = self.core();
+            let mut tasks = self.tasks();
             (
-                core.producer.take(),
-                core.changelog.take(),
-                core.table.take(),
+                tasks.producer.take(),
+                tasks.changelog.take(),
+                tasks.table.take(),
             )
         };
         std::thread::scope(|scope| {
@@ -231,7 +233,7 @@ impl<S: Stage> Worker<S> {
         });
     }
 
-    fn core(&self) -> MutexGuard<'_, Core<S>> {
+    fn tasks(&self) -> MutexGuard<'_, Tasks<S>> {
         self.consumer.context().lock()
     }
 
@@ -239,7 +241,7 @@ impl<S: Stage> Worker<S> {
     fn turn(&mut self) -> Result<(), Error> {
         let stalls = &self.consumer.context().stalls;
         stalls.check(Instant::now()).map_err(Error::temporary)?;
-        if !self.core().producer.connect()? {
+        if !self.tasks().producer.connect()? {
             // Also a fresh producer after a suspect one: no record is touched before it stands.
             self.serve_group(POLL_WAIT)?;
             self.pause_while_away("no answer to init_transactions");
@@ -251,13 +253,13 @@ impl<S: Stage> Worker<S> {
         self.rewind()?;
         let drained = self.process_batch()?;
         let due = {
-            let mut core = self.core();
-            core.gather_replayed();
+            let mut tasks = self.tasks();
+            tasks.gather_replayed();
             // A commit takes longer than a step of a restore, which would wait for one commit a step.
-            core.producer.is_open()
-                && (drained && !core.is_restoring()
-                    || core.in_transaction >= self.settings.max_transaction_records
-                    || core
+            tasks.producer.is_open()
+                && (drained && !tasks.is_restoring()
+                    || tasks.in_transaction >= self.settings.pipeline.max_transaction_records
+                    || tasks
                         .opened
                         .is_some_and(|at| at.elapsed() >= self.settings.commit_interval))
         };
@@ -269,7 +271,7 @@ impl<S: Stage> Worker<S> {
             self.housekeeping()?;
             self.housekeeping_due = Instant::now() + HOUSEKEEPING_INTERVAL;
         }
-        let failure = self.core().failure.take();
+        let failure = self.tasks().failure.take();
         failure.map_or(Ok(()), Err)
     }
 
@@ -280,7 +282,7 @@ impl<S: Stage> Worker<S> {
             Some(Ok(record)) => {
                 let (partition, offset) = (record.partition(), record.offset());
                 drop(record);
-                self.core().leave(partition, offset);
+                self.tasks().leave(partition, offset);
                 Ok(())
             }
             Some(Err(error)) => self.consumer_error(&error),
@@ -290,10 +292,10 @@ impl<S: Stage> Worker<S> {
     /// Processes records; true when nothing was left to read.
     fn process_batch(&mut self) -> Result<bool, Error> {
         let started = Instant::now();
-        let mut core = self.core();
-        core.now = started;
-        let busy = core.is_restoring();
-        drop(core);
+        let mut tasks = self.tasks();
+        tasks.now = started;
+        let busy = tasks.is_restoring();
+        drop(tasks);
         let (mut timeout, slice) = if busy {
             (RESTORE_POLL_WAIT, RESTORE_SLICE)
         } else {
@@ -304,13 +306,13 @@ impl<S: Stage> Worker<S> {
             let (outcome, rewind) = match self.consumer.poll(timeout) {
                 None => return Ok(true),
                 Some(Ok(record)) => {
-                    let mut core = self.consumer.context().lock();
-                    let outcome = core.process(&record);
-                    (outcome, core.rewind)
+                    let mut tasks = self.consumer.context().lock();
+                    let outcome = tasks.process(&record);
+                    (outcome, tasks.rewind)
                 }
                 Some(Err(error)) => {
                     self.consumer_error(&error)?;
-                    (Ok(()), self.core().rewind)
+                    (Ok(()), self.tasks().rewind)
                 }
             };
             if let Err(recovery) = outcome {
@@ -319,7 +321,7 @@ impl<S: Stage> Worker<S> {
             }
             timeout = Duration::ZERO;
             polled += 1;
-            if rewind || polled >= self.settings.max_transaction_records {
+            if rewind || polled >= self.settings.pipeline.max_transaction_records {
                 return Ok(false);
             }
             if polled.is_multiple_of(CLOCK_STRIDE) {
@@ -327,15 +329,15 @@ impl<S: Stage> Worker<S> {
                 if now.duration_since(started) >= slice {
                     return Ok(false);
                 }
-                self.core().now = now;
+                self.tasks().now = now;
             }
         }
     }
 
     fn commit(&mut self) -> Result<(), Error> {
         let result = {
-            let mut core = self.core();
-            core.commit(&self.consumer)
+            let mut tasks = self.tasks();
+            tasks.commit(&self.consumer)
         };
         match result {
             Ok(()) => {
@@ -349,8 +351,8 @@ impl<S: Stage> Worker<S> {
     /// Undoes the transaction and brings consumer and producer to where they can go on.
     fn recover(&mut self, recovery: Recovery) -> Result<(), Error> {
         {
-            let mut core = self.core();
-            core.give_up_transaction(recovery)?;
+            let mut tasks = self.tasks();
+            tasks.give_up_transaction(recovery)?;
         }
         self.rewind()
     }
@@ -359,29 +361,29 @@ impl<S: Stage> Worker<S> {
     /// producer has ended the old transaction either way, and the group's offsets moved only if it was committed.
     fn resolve_doubt(&self) -> bool {
         let wanted = {
-            let core = self.core();
-            if !core.in_doubt {
+            let mut tasks = self.tasks();
+            if !tasks.in_doubt {
                 return true;
             }
-            core.dirty_list()
+            tasks.dirty_list()
         };
         if wanted.count() == 0 {
             // Whatever was in doubt has been given away with its partitions.
-            return self.core().settle(&wanted);
+            return self.tasks().settle(&wanted);
         }
         let answer = self.consumer.committed_offsets(wanted, QUERY_TIMEOUT);
-        answer.is_ok_and(|committed| self.core().settle(&committed))
+        answer.is_ok_and(|committed| self.tasks().settle(&committed))
     }
 
     /// Brings retained partitions back to their committed offsets, if an abort asked for it.
     fn rewind(&mut self) -> Result<(), Error> {
         let list = {
-            let mut core = self.core();
-            if !core.rewind || core.in_doubt {
+            let mut tasks = self.tasks();
+            if !tasks.rewind || tasks.in_doubt {
                 return Ok(());
             }
-            core.rewind = false;
-            core.rewind_list()
+            tasks.rewind = false;
+            tasks.rewind_list()
         };
         if list.count() == 0 {
             return Ok(());
@@ -400,7 +402,7 @@ impl<S: Stage> Worker<S> {
         };
         if failed {
             // The partitions may have moved in between; if they did not, the next round tries again.
-            self.core().rewind = true;
+            self.tasks().rewind = true;
             self.serve_group(RESTORE_POLL_WAIT)?;
         }
         Ok(())
@@ -409,11 +411,11 @@ impl<S: Stage> Worker<S> {
     /// Moves restores and tables on, and starts the partitions that are ready.
     fn advance_state(&mut self) -> Result<(), Error> {
         let ready = {
-            let mut core = self.core();
-            core.read_tables_and_changelogs()?;
-            if core.is_restoring() {
-                core.find_start_offsets(&self.consumer)?;
-                core.start_ready_partitions()?
+            let mut tasks = self.tasks();
+            tasks.read_tables_and_changelogs()?;
+            if tasks.is_restoring() {
+                tasks.find_start_offsets(&self.consumer)?;
+                tasks.start_ready_partitions()?
             } else {
                 Vec::new()
             }
@@ -429,7 +431,7 @@ impl<S: Stage> Worker<S> {
                 .map_err(|error| Error::internal(format!("resume: {error}")))?;
             resume::wake(&self.consumer);
         }
-        let unready = self.core().unready();
+        let unready = self.tasks().unready();
         if let Some(reason) = unready {
             self.gate.close(reason);
         } else if !ready.is_empty() {
@@ -440,7 +442,7 @@ impl<S: Stage> Worker<S> {
     }
 
     fn housekeeping(&mut self) -> Result<(), Error> {
-        self.core().measure(&self.consumer);
+        self.tasks().measure(&self.consumer);
         if self.away {
             // Nothing tells that the broker is back but an answer.
             if self.answers() {
@@ -449,8 +451,8 @@ impl<S: Stage> Worker<S> {
             return Ok(());
         }
         let (assigned, unready) = {
-            let core = self.core();
-            (core.partitions.len(), core.unready())
+            let tasks = self.tasks();
+            (tasks.partitions.len(), tasks.unready())
         };
         // More members than partitions: a standby is ready to take over, so it is ready.
         let is_standby = self
@@ -470,8 +472,9 @@ impl<S: Stage> Worker<S> {
     /// Asks the broker whether quiet partitions really hold nothing unread, and tells the stage.
     fn confirm_idle(&mut self, after: Duration) -> Result<(), Error> {
         let quiet: Vec<i32> = {
-            let core = self.core();
-            core.partitions
+            let tasks = self.tasks();
+            tasks
+                .partitions
                 .iter()
                 .filter(|(_, partition)| {
                     matches!(partition.phase, Phase::Running)
@@ -499,11 +502,11 @@ impl<S: Stage> Worker<S> {
             };
             let position = self.position(number);
             let outcome = {
-                let mut core = self.core();
-                let next = position.or_else(|| core.partitions.get(&number).and_then(|p| p.start));
+                let mut tasks = self.tasks();
+                let next = position.or_else(|| tasks.partitions.get(&number).and_then(|p| p.start));
                 let read_to_end = next.map_or(low == high, |next| next >= high);
                 if read_to_end {
-                    core.idle(number, high, now_ms)
+                    tasks.idle(number, high, now_ms)
                 } else {
                     Ok(())
                 }
@@ -512,7 +515,7 @@ impl<S: Stage> Worker<S> {
                 return self.recover(recovery);
             }
         }
-        if self.core().producer.is_open() {
+        if self.tasks().producer.is_open() {
             self.commit()?;
         }
         Ok(())

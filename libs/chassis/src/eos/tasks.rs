@@ -1,15 +1,17 @@
-//! What a worker's loop and its rebalance callback share: the stage, its partitions, the open transaction.
+//! A worker's tasks and the transaction that they are in: what its loop and its rebalance callback share.
 
-use super::Settings;
+use super::meters::Meters;
+use super::partition::{Partition, Phase, dirty};
 use super::producer::Producer;
 use super::reader::Reader;
 use super::recovery::Recovery;
+use super::settings::Settings;
 use super::snapshot::Snapshot;
 use super::takeover;
 use super::worker::Group;
 use crate::Error;
 use crate::stage::{Changelog, HeaderSource, Headers, Outbox, Record, Stage, Task};
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{counter, gauge};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
@@ -23,55 +25,8 @@ use tracing::{debug, info, warn};
 const FENCED_LIMIT: usize = 5;
 const FENCED_WINDOW: Duration = Duration::from_mins(1);
 
-/// Where a partition's records stand.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// Assigned; its start offset is not known or its state is not restored.
-    Restoring {
-        since: Instant,
-        /// The broker has told an offset that is older than one it had confirmed.
-        outdated: bool,
-    },
-    /// Records are processed.
-    Running,
-}
-
-#[derive(Debug)]
-pub(super) struct Partition<T> {
-    pub(super) task: T,
-    pub(super) phase: Phase,
-    /// The offset to start from, once the group's committed offset is known.
-    pub(super) start: Option<i64>,
-    /// Next offset to process.
-    pub(super) next: Option<i64>,
-    /// Next offset as of the last commit: where an abort goes back to.
-    pub(super) committed: Option<i64>,
-    /// Something was processed since the last commit.
-    pub(super) dirty: bool,
-    /// A record came before its turn and was left; the partition is rewound when it starts.
-    pub(super) skipped: bool,
-    pub(super) restored: u64,
-    pub(super) snapshot: Snapshot,
-    /// Records below it were processed and committed by the predecessor: they only bring the state on.
-    pub(super) replay_until: i64,
-    /// Records were replayed, and their changes are not gathered yet.
-    pub(super) replayed: bool,
-    pub(super) last_record: Instant,
-    pub(super) last_idle: Instant,
-}
-
-impl<T: Task> Partition<T> {
-    /// The transaction that it took part in is committed.
-    fn stand(&mut self, now: Instant, interval: Duration) {
-        self.task.committed();
-        self.snapshot.committed(self.next, now, interval);
-        self.committed = self.next;
-        self.dirty = false;
-    }
-}
-
 /// What the rebalance callback and the loop share.
-pub(super) struct Core<S: Stage> {
+pub(super) struct Tasks<S: Stage> {
     pub(super) stage: S,
     pub(super) partitions: BTreeMap<i32, Partition<S::Task>>,
     pub(super) producer: Producer,
@@ -100,40 +55,7 @@ pub(super) struct Core<S: Stage> {
     pub(super) meters: Meters,
 }
 
-pub(super) struct Meters {
-    pub(super) consumed: Counter,
-    pub(super) produced: Vec<Counter>,
-    pub(super) changelog: Counter,
-    pub(super) replayed: Counter,
-    pub(super) committed: Counter,
-    pub(super) aborted: Counter,
-    pub(super) commit_duration: Histogram,
-    pub(super) assigned: Gauge,
-    pub(super) entries: Gauge,
-}
-
-impl Meters {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let topology = &settings.topology;
-        Self {
-            consumed: counter!("chassis_records_consumed_total", "topic" => topology.input.clone()),
-            produced: topology
-                .outputs
-                .iter()
-                .map(|topic| counter!("chassis_records_produced_total", "topic" => topic.clone()))
-                .collect(),
-            changelog: counter!("chassis_changelog_records_total"),
-            replayed: counter!("chassis_replayed_records_total"),
-            committed: counter!("chassis_transactions_total", "outcome" => "committed"),
-            aborted: counter!("chassis_transactions_total", "outcome" => "aborted"),
-            commit_duration: histogram!("chassis_commit_duration_seconds"),
-            assigned: gauge!("chassis_assigned_partitions", "worker" => settings.worker.to_string()),
-            entries: gauge!("chassis_state_entries", "worker" => settings.worker.to_string()),
-        }
-    }
-}
-
-impl<S: Stage> Core<S> {
+impl<S: Stage> Tasks<S> {
     // === rebalance ===
 
     pub(super) fn assigned(&mut self, list: &TopicPartitionList) {
@@ -211,11 +133,7 @@ impl<S: Stage> Core<S> {
         }
         if let Some(table) = &mut self.table {
             let n = self.settings.table_partitions;
-            for table_partition in list
-                .elements()
-                .iter()
-                .map(|element| element.partition() % n)
-            {
+            for table_partition in numbers(list).into_iter().map(|number| number % n) {
                 if !self
                     .partitions
                     .keys()
@@ -432,13 +350,9 @@ impl<S: Stage> Core<S> {
         self.flush_changes()?;
         let metadata = (!self.signing_off).then(|| self.settings.metadata(None));
         let mut offsets = TopicPartitionList::new();
-        for (number, partition) in self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.dirty)
-        {
+        for (number, partition) in dirty(&mut self.partitions) {
             if let Some(next) = partition.next {
-                let mut element = offsets.add_partition(&self.settings.topology.input, *number);
+                let mut element = offsets.add_partition(&self.settings.topology.input, number);
                 element
                     .set_offset(Offset::Offset(next))
                     .map_err(|error| Recovery::Stop(Error::internal(format!("offset: {error}"))))?;
@@ -463,14 +377,9 @@ impl<S: Stage> Core<S> {
         }
         debug!(offsets = ?places(&offsets), took = ?started.elapsed(), "committed");
         let interval = self.settings.snapshot_interval();
-        for (number, partition) in self
-            .partitions
-            .iter_mut()
-            .filter(|(_, partition)| partition.dirty)
-        {
+        for (number, partition) in dirty(&mut self.partitions) {
             partition.stand(started, interval);
-            self.stood
-                .extend(partition.next.map(|next| (*number, next)));
+            self.stood.extend(partition.next.map(|next| (number, next)));
         }
         self.meters.consumed.increment(self.in_transaction as u64);
         self.meters.committed.increment(1);
@@ -487,11 +396,7 @@ impl<S: Stage> Core<S> {
             return Ok(());
         };
         let (rolling, now) = (self.settings.is_rolling(), Instant::now());
-        for (number, partition) in self
-            .partitions
-            .iter_mut()
-            .filter(|(_, partition)| partition.dirty)
-        {
+        for (number, partition) in dirty(&mut self.partitions) {
             if !partition.snapshot.begin(now, rolling) {
                 partition.task.flush(partition.snapshot.stage());
                 continue;
@@ -500,7 +405,7 @@ impl<S: Stage> Core<S> {
             partition.task.flush(&mut self.changes);
             let lacking = partition.snapshot.lacking(&self.changes);
             for (key, value) in lacking.into_iter().chain(self.changes.staged()) {
-                self.producer.send(topic, *number, Some(key), value, None)?;
+                self.producer.send(topic, number, Some(key), value, None)?;
                 self.meters.changelog.increment(1);
             }
         }
@@ -559,11 +464,7 @@ impl<S: Stage> Core<S> {
     pub(super) fn undo(&mut self) {
         self.outbox.clear();
         self.changes.clear();
-        for partition in self
-            .partitions
-            .values_mut()
-            .filter(|partition| partition.dirty)
-        {
+        for (_, partition) in dirty(&mut self.partitions) {
             partition.task.aborted();
             partition.snapshot.aborted();
             partition.next = partition.committed;
@@ -574,15 +475,10 @@ impl<S: Stage> Core<S> {
         self.opened = None;
     }
 
-    pub(super) fn dirty_list(&self) -> TopicPartitionList {
+    pub(super) fn dirty_list(&mut self) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        for number in self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.dirty)
-            .map(|(number, _)| number)
-        {
-            list.add_partition(&self.settings.topology.input, *number);
+        for (number, _) in dirty(&mut self.partitions) {
+            list.add_partition(&self.settings.topology.input, number);
         }
         list
     }
@@ -626,15 +522,11 @@ impl<S: Stage> Core<S> {
     }
 
     pub(super) fn rewind_list(&self) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
+        let (topic, mut list) = (&self.settings.topology.input, TopicPartitionList::new());
         for (number, partition) in &self.partitions {
             if let (Phase::Running, Some(offset)) = (&partition.phase, partition.committed)
                 && list
-                    .add_partition_offset(
-                        &self.settings.topology.input,
-                        *number,
-                        Offset::Offset(offset),
-                    )
+                    .add_partition_offset(topic, *number, Offset::Offset(offset))
                     .is_err()
             {
                 warn!(partition = number, offset, "rewind: offset refused");
