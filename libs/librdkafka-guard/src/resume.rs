@@ -6,18 +6,19 @@
 //! stops all members of a group for up to a second.
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::time::Duration;
 
 /// The answer comes after that to a fetch which is under way; that takes `fetch.wait.max.ms` at most.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Sends a request to every broker that leads one of the consumer's partitions, and waits for the answers: each wakes the
-/// thread of its broker. To be called after a resume, and at the end of a rebalance callback.
-pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
-    let Ok(mut partitions) = consumer.assignment() else {
-        return;
-    };
+/// Sends a request to every broker that leads one of `partitions`, and waits for the answers: each wakes the thread of its
+/// broker. To be called after a resume with what was resumed, and at the end of a rebalance callback with what is held
+/// after it.
+///
+/// The client is not asked what it holds: in the callback of a consumer that is being closed, `rd_kafka_assignment` may
+/// come when the group's part of the client has ended, and then waits for its answer without an end.
+pub fn wake<C: ConsumerContext>(consumer: &BaseConsumer<C>, mut partitions: TopicPartitionList) {
     // The ends of the partitions: cheap to tell, and of no interest.
     if partitions.count() > 0 && partitions.set_all_offsets(Offset::End).is_ok() {
         drop(consumer.offsets_for_times(partitions, TIMEOUT));

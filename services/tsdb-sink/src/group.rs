@@ -179,7 +179,8 @@ impl ConsumerContext for Group {
             // The client then takes the group's word for it as well, by rejoining.
             warn!(%error, "rebalance");
         }
-        resume::wake(consumer);
+        let read = topic_places(&self.topics, self.assignment().reading());
+        resume::wake(consumer, read);
     }
 }
 

@@ -276,7 +276,7 @@ impl Reader {
         self.consumer
             .resume(&reading)
             .map_err(|error| Error::internal(format!("resume: {error}")))?;
-        resume::wake(&self.consumer);
+        resume::wake(&self.consumer, reading);
         Ok(())
     }
 

@@ -89,7 +89,11 @@ impl<S: Stage> ConsumerContext for Group<S> {
             tasks.revoked(consumer, list);
             consumer.incremental_unassign(list)
         };
-        resume::wake(consumer);
+        let mut held = TopicPartitionList::new();
+        for number in tasks.partitions.keys() {
+            held.add_partition(&tasks.settings.topology.input, *number);
+        }
+        resume::wake(consumer, held);
         if let Err(error) = result
             && tasks.failure.is_none()
         {
@@ -429,7 +433,7 @@ impl<S: Stage> Worker<S> {
             self.consumer
                 .resume(&list)
                 .map_err(|error| Error::internal(format!("resume: {error}")))?;
-            resume::wake(&self.consumer);
+            resume::wake(&self.consumer, list);
         }
         let unready = self.tasks().unready();
         if let Some(reason) = unready {

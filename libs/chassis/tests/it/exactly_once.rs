@@ -162,6 +162,22 @@ fn a_member_that_leaves_in_order_signs_off_so_that_nobody_fences_its_successor()
 }
 
 #[test]
+fn a_static_member_that_is_told_to_stop_does_so_each_time() {
+    let kafka = testbed::kafka();
+    let topics = Topics::create(&kafka);
+    let member = [("COUNTER__KAFKA__MEMBERSHIP", "static")];
+    for round in 1..=15 {
+        let counter = Counter::start(&kafka, &topics, "a", &member);
+        produce(&kafka, &topics.input, KEYS, 100);
+        wait_consumed(&counter, 100);
+        counter.signal("TERM");
+        let (code, log) = counter.wait(Duration::from_secs(25));
+        assert_eq!(code, 0, "round {round}\n{log}");
+    }
+    assert_exactly_once(&kafka, &topics, KEYS, 1_500);
+}
+
+#[test]
 fn a_rebalance_between_two_members_moves_partitions_without_loss_or_repeat() {
     let kafka = testbed::kafka();
     let topics = Topics::create(&kafka);
