@@ -3,15 +3,15 @@
 use super::metadata::Metadata;
 use super::partition::Phase;
 use super::reader::{Progress, Read, Reader};
-use super::tasks::Tasks;
+use super::tasks::{Tasks, record};
 use super::worker::Group;
 use super::{LostInput, native};
 use crate::Error;
-use crate::stage::{HeaderSource, Headers, Record, Stage, Task};
+use crate::stage::{Stage, Task};
 use metrics::{counter, gauge, histogram};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -136,15 +136,7 @@ impl<S: Stage> Tasks<S> {
             }
             for _ in 0..READ_SLICE {
                 match reader.poll(Duration::ZERO) {
-                    Some(Read::Record(message)) => self.stage.table(&Record {
-                        topic: message.topic(),
-                        partition: message.partition(),
-                        offset: message.offset(),
-                        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-                        key: message.key(),
-                        value: message.payload(),
-                        headers: Headers(HeaderSource::Kafka(&message)),
-                    }),
+                    Some(Read::Record(message)) => self.stage.table(&record(&message)),
                     Some(Read::CaughtUp) => {}
                     None => break,
                 }
@@ -160,12 +152,11 @@ impl<S: Stage> Tasks<S> {
         consumer: &BaseConsumer<Group<S>>,
     ) -> Result<(), Error> {
         let topic = self.settings.topology.input.clone();
-        let mut wanted = TopicPartitionList::new();
-        for (number, partition) in &self.partitions {
-            if partition.start.is_none() {
-                wanted.add_partition(&topic, *number);
-            }
-        }
+        let unknown = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.start.is_none());
+        let wanted = self.settings.input_list(unknown.map(|(number, _)| *number));
         if wanted.count() == 0 {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use crate::KafkaConfig;
 use crate::coordinator::{CONNECT_TO_ALL, IDLE_MARGIN_MS};
 use crate::stall::STATISTICS_INTERVAL_MS;
 use rdkafka::ClientConfig;
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::time::{Duration, Instant};
 
 /// What one worker is made from.
@@ -110,6 +111,15 @@ impl Settings {
 
     pub(super) fn client_id(&self, role: &str) -> String {
         format!("{}-{}-{role}", self.service, self.instance())
+    }
+
+    /// Partitions of the input as the client names them.
+    pub(super) fn input_list(&self, numbers: impl IntoIterator<Item = i32>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for number in numbers {
+            list.add_partition(&self.topology.input, number);
+        }
+        list
     }
 
     pub(super) fn client(&self, role: &str) -> ClientConfig {

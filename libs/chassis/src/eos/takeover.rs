@@ -23,7 +23,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::groups::GroupInfo;
 use rdkafka::producer::{Producer, ThreadedProducer};
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,10 +72,7 @@ fn fence_the_gone(settings: &Settings, partitions: &[i32]) -> KafkaResult<()> {
         .set("enable.auto.commit", "false")
         .set(CONNECT_TO_ALL.0, CONNECT_TO_ALL.1)
         .create()?;
-    let mut wanted = TopicPartitionList::new();
-    for partition in partitions {
-        wanted.add_partition(&settings.topology.input, *partition);
-    }
+    let wanted = settings.input_list(partitions.iter().copied());
     let committed = inspector.committed_offsets(wanted, CALL_TIMEOUT)?;
     let elements = committed.elements();
     let metadata: BTreeSet<&str> = elements

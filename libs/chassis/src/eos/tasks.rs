@@ -476,11 +476,8 @@ impl<S: Stage> Tasks<S> {
     }
 
     pub(super) fn dirty_list(&mut self) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (number, _) in dirty(&mut self.partitions) {
-            list.add_partition(&self.settings.topology.input, number);
-        }
-        list
+        let numbers = dirty(&mut self.partitions).map(|(number, _)| number);
+        self.settings.input_list(numbers)
     }
 
     /// Takes the group's committed offsets as the outcome of the transaction in doubt; false when they are not all
@@ -536,7 +533,7 @@ impl<S: Stage> Tasks<S> {
     }
 }
 
-fn record<'a>(message: &'a BorrowedMessage<'a>) -> Record<'a> {
+pub(super) fn record<'a>(message: &'a BorrowedMessage<'a>) -> Record<'a> {
     Record {
         topic: message.topic(),
         partition: message.partition(),

@@ -89,11 +89,8 @@ impl<S: Stage> ConsumerContext for Group<S> {
             tasks.revoked(consumer, list);
             consumer.incremental_unassign(list)
         };
-        let mut held = TopicPartitionList::new();
-        for number in tasks.partitions.keys() {
-            held.add_partition(&tasks.settings.topology.input, *number);
-        }
-        resume::wake(consumer, held);
+        let held = tasks.partitions.keys().copied();
+        resume::wake(consumer, tasks.settings.input_list(held));
         if let Err(error) = result
             && tasks.failure.is_none()
         {
@@ -425,10 +422,7 @@ impl<S: Stage> Worker<S> {
             }
         };
         if !ready.is_empty() {
-            let mut list = TopicPartitionList::new();
-            for partition in &ready {
-                list.add_partition(&self.settings.topology.input, *partition);
-            }
+            let list = self.settings.input_list(ready.iter().copied());
             self.rewind()?;
             self.consumer
                 .resume(&list)
