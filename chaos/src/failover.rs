@@ -39,9 +39,6 @@ const SEED: u64 = 1;
 const READY_WITHIN: Duration = Duration::from_mins(2);
 /// After every change: all members have their share, and nothing moves any more.
 const SETTLE: Duration = Duration::from_secs(12);
-/// Strikes before the first that counts. A broker that was started a moment ago runs its rebalance for the first time, not
-/// compiled yet: the first strikes of two runs took 6.8 and 7.0 s, the four after them 6.2 to 6.6.
-const REHEARSALS: u32 = 1;
 /// How long is looked after a kill.
 const LOOK_AFTER_KILL: Duration = Duration::from_secs(20);
 /// How long is looked after the restart of one of several members.
@@ -290,10 +287,9 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn measure(&self, tell: &mut impl FnMut(Found)) -> Result<(), String> {
-        let mut rehearsals = REHEARSALS;
         for case in Case::ALL {
             if self.options.cases.is_empty() || self.options.cases.contains(&case) {
-                tell(self.case(case, std::mem::take(&mut rehearsals))?);
+                tell(self.case(case)?);
             }
         }
         Ok(())
@@ -309,7 +305,7 @@ impl Bench<'_> {
         }
     }
 
-    fn case(&self, case: Case, rehearsals: u32) -> Result<Found, String> {
+    fn case(&self, case: Case) -> Result<Found, String> {
         let settings = Settings {
             program: self.program(),
             bootstrap: self.bootstrap.to_owned(),
@@ -337,7 +333,7 @@ impl Bench<'_> {
                     std::thread::sleep(LOOK_EVERY);
                 }
             });
-            let measured = self.rounds(case, rehearsals, &supervisor);
+            let measured = self.rounds(case, &supervisor);
             supervisor.drain();
             watching.store(false, Ordering::Relaxed);
             measured
@@ -357,13 +353,8 @@ impl Bench<'_> {
         })
     }
 
-    /// A value for each partition and strike after the rehearsals.
-    fn rounds(
-        &self,
-        case: Case,
-        rehearsals: u32,
-        supervisor: &Supervisor,
-    ) -> Result<Vec<u64>, String> {
+    /// A value for each partition and strike.
+    fn rounds(&self, case: Case, supervisor: &Supervisor) -> Result<Vec<u64>, String> {
         let all: Vec<Instance> = (0..self.options.instances)
             .map(|number| Instance {
                 role: Role::Validator,
@@ -381,8 +372,7 @@ impl Bench<'_> {
         } else {
             self.options.rounds
         };
-        for strike in 0..rehearsals + strikes {
-            let is_rehearsal = strike < rehearsals;
+        for strike in 0..strikes {
             let instance = all[usize::try_from(strike).unwrap_or(0) % all.len()];
             let ends = self.ends()?;
             let struck_ms = self.watch.now_ms();
@@ -408,15 +398,12 @@ impl Bench<'_> {
                     self.evidence.keep_line(
                         "pauses.txt",
                         &format!(
-                            "{}, strike {strike}{} at {instance}: partition {partition} {value} ms ({pause:?})",
-                            case.name(),
-                            if is_rehearsal { ", a rehearsal" } else { "" }
+                            "{}, strike {strike} at {instance}: partition {partition} {value} ms ({pause:?})",
+                            case.name()
                         ),
                     );
                 }
-                if !is_rehearsal {
-                    measured.push(value);
-                }
+                measured.push(value);
             }
             supervisor.start(instance);
             supervisor.wait_ready(READY_WITHIN);
