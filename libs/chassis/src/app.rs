@@ -98,7 +98,7 @@ where
     C: ServiceConfig,
     F: Future<Output = Result<(), Error>>,
 {
-    crate::eos::native::limit_heaps();
+    librdkafka_guard::native::limit_heaps();
     match start(service, run) {
         Ok(code) => code,
         Err(error) => {

@@ -8,7 +8,7 @@
 
 mod metadata;
 pub(crate) mod meters;
-pub(crate) mod native;
+mod pace;
 mod partition;
 mod partition_counts;
 mod pipeline;

@@ -140,7 +140,7 @@ impl Default for KafkaConfig {
             membership: Membership::Dynamic,
             group_protocol: GroupProtocol::Classic,
             session_timeout_ms: 6_000,
-            heartbeat_interval_ms: 300,
+            heartbeat_interval_ms: 200,
             socket_timeout_ms: 10_000,
             security_protocol: SecurityProtocol::Plaintext,
             sasl_mechanism: None,

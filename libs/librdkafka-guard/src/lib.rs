@@ -1,6 +1,7 @@
 //! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: two are mended here, the
 //! others are noticed by [`stall`]. [`resume`] wakes one that oversleeps; [`watermarks`] asks again where it takes
 //! an old answer; [`coordinator`] lets it ask again where it forgets to; [`standby`] finds out what it does not tell.
+//! [`native`] has the calls that rdkafka leaves out. All unsafe code of the fleet is here.
 //!
 //! # Entries that nobody has filled
 //! A broker that does not lead a partition any more names the new leader in its answer (KIP-951), and librdkafka 2.5 and
@@ -37,6 +38,7 @@
 #[cfg(target_os = "linux")]
 mod bootstrap;
 pub mod coordinator;
+pub mod native;
 pub mod resume;
 pub mod stall;
 pub mod standby;

@@ -9,7 +9,8 @@ use serde::Deserialize;
 pub struct PipelineConfig {
     /// Threads, each with a consumer and a producer of its own.
     pub workers: usize,
-    /// Milliseconds until a transaction is committed at the latest; a drained input commits at once.
+    /// Milliseconds until a transaction is committed at the latest; a drained input commits sooner, and partitions that
+    /// have just come are waited for, 600 ms at most.
     pub commit_interval_ms: u64,
     /// Records until a transaction is committed at the latest.
     pub max_transaction_records: usize,

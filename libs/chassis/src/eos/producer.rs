@@ -5,10 +5,10 @@
 //! slow, timed out or failed, the producer is suspect and is rebuilt before another transaction begins: the new
 //! producer's `init_transactions` raises the epoch, and the broker drops whatever of the old one still comes.
 
-use super::native;
 use super::recovery::{self, Recovery};
 use crate::stall::Stalls;
 use crate::{Error, Heartbeat};
+use librdkafka_guard::native;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{ConsumerContext, ConsumerGroupMetadata};

@@ -14,7 +14,6 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, config::FromClientConfigAndContext};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -65,15 +64,6 @@ pub(super) struct Reader {
     /// Sees the high watermark.
     uncommitted: BaseConsumer<Signs>,
     partitions: BTreeMap<i32, Phase>,
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader")
-            .field("topic", &self.topic)
-            .field("partitions", &self.partitions)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Reader {

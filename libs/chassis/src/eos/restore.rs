@@ -1,13 +1,15 @@
 //! From assigned to running: changelog, table and start offset of each partition.
 
+use super::LostInput;
 use super::metadata::Metadata;
-use super::partition::Phase;
+use super::pace::Arrival;
+use super::partition::{Partition, Phase};
 use super::reader::{Progress, Read, Reader};
 use super::tasks::{Tasks, record};
 use super::worker::Group;
-use super::{LostInput, native};
 use crate::Error;
 use crate::stage::{Stage, Task};
+use librdkafka_guard::native;
 use metrics::{counter, gauge, histogram};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -18,12 +20,34 @@ use tracing::{debug, info, warn};
 
 /// Records read from a changelog or table before the group consumer is polled again.
 const READ_SLICE: usize = 2_000;
+/// What a takeover of little state takes on a broker that is busy with the rebalance: 0.1 to 0.4 s.
+const TAKEOVER: Duration = Duration::from_millis(500);
+/// What the first fetch of a partition that has begun takes there, unless it has nothing.
+const FIRST_RECORD: Duration = Duration::from_millis(100);
 /// Wait for one answer of the broker.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<S: Stage> Tasks<S> {
-    pub(super) fn is_restoring(&self) -> bool {
-        self.restoring() > 0
+    /// How far the partitions are that came last.
+    pub(super) fn arrival(&self, now: Instant) -> Arrival {
+        let of = |partition: &Partition<S::Task>| match partition.phase {
+            Phase::Restoring { since, .. } if now.duration_since(since) < TAKEOVER => {
+                Arrival::Fresh
+            }
+            Phase::Restoring { .. } => Arrival::Long,
+            Phase::Running
+                if partition.next == partition.start
+                    && now.duration_since(partition.last_record) < FIRST_RECORD =>
+            {
+                Arrival::Fresh
+            }
+            Phase::Running => Arrival::Over,
+        };
+        self.partitions
+            .values()
+            .map(of)
+            .max()
+            .unwrap_or(Arrival::Over)
     }
 
     pub(super) fn restoring(&self) -> usize {

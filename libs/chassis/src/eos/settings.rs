@@ -22,7 +22,6 @@ pub(super) struct Settings {
     pub(super) table_partitions: i32,
     pub(super) group: String,
     pub(super) worker: usize,
-    pub(super) commit_interval: Duration,
     pub(super) idle_after: Option<Duration>,
     pub(super) restore_deadline: Duration,
     pub(super) deadlines: Deadlines,
@@ -46,7 +45,6 @@ impl Settings {
             table_partitions: partitions.table.unwrap_or(1),
             group: kafka.group(service).to_owned(),
             worker,
-            commit_interval: Duration::from_millis(pipeline.commit_interval_ms),
             idle_after: (pipeline.idle_after_ms > 0)
                 .then(|| Duration::from_millis(pipeline.idle_after_ms)),
             restore_deadline: Duration::from_millis(pipeline.restore_deadline_ms),
@@ -139,6 +137,7 @@ impl Settings {
             // The default of a second leaves gaps when the queue is small.
             ("fetch.queue.backoff.ms", "20"),
             // An offset that a transaction holds back is asked for again; the pauses would double up to a second.
+            ("retry.backoff.ms", "20"),
             ("retry.backoff.max.ms", "100"),
             ("queued.max.messages.kbytes", &queue),
             // The default of 50 MB is what one answer may bring, and is then held decompressed.

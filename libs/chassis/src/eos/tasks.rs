@@ -1,6 +1,7 @@
 //! A worker's tasks and the transaction that they are in: what its loop and its rebalance callback share.
 
 use super::meters::Meters;
+use super::pace::Pace;
 use super::partition::{Partition, Phase, dirty};
 use super::producer::Producer;
 use super::reader::Reader;
@@ -41,9 +42,7 @@ pub(super) struct Tasks<S: Stage> {
     pub(super) rewind: bool,
     /// The last commit's outcome is not known: no record is touched before the group's offsets tell.
     pub(super) in_doubt: bool,
-    /// Records in the open transaction.
-    pub(super) in_transaction: usize,
-    pub(super) opened: Option<Instant>,
+    pub(super) pace: Pace,
     /// The time of this stretch of records; the clock is not read for each.
     pub(super) now: Instant,
     pub(super) fenced: Vec<Instant>,
@@ -189,7 +188,7 @@ impl<S: Stage> Tasks<S> {
         partition.next = Some(offset + 1);
         partition.dirty = true;
         partition.last_record = self.now;
-        self.in_transaction += 1;
+        self.pace.processed();
         if self.outbox.is_empty() {
             return Ok(());
         }
@@ -337,7 +336,7 @@ impl<S: Stage> Tasks<S> {
     fn open_transaction(&mut self) -> Result<(), Recovery> {
         if !self.producer.is_open() {
             self.producer.begin()?;
-            self.opened = Some(Instant::now());
+            self.pace.opened(Instant::now());
         }
         Ok(())
     }
@@ -381,13 +380,11 @@ impl<S: Stage> Tasks<S> {
             partition.stand(started, interval);
             self.stood.extend(partition.next.map(|next| (number, next)));
         }
-        self.meters.consumed.increment(self.in_transaction as u64);
+        let took = started.elapsed();
+        let records = self.pace.committed(Instant::now(), took);
+        self.meters.consumed.increment(records as u64);
         self.meters.committed.increment(1);
-        self.meters
-            .commit_duration
-            .record(started.elapsed().as_secs_f64());
-        self.in_transaction = 0;
-        self.opened = None;
+        self.meters.commit_duration.record(took.as_secs_f64());
         Ok(())
     }
 
@@ -471,8 +468,7 @@ impl<S: Stage> Tasks<S> {
             partition.dirty = false;
             self.rewind = true;
         }
-        self.in_transaction = 0;
-        self.opened = None;
+        self.pace.closed();
     }
 
     pub(super) fn dirty_list(&mut self) -> TopicPartitionList {
@@ -503,10 +499,8 @@ impl<S: Stage> Tasks<S> {
             }
         }
         if took_effect {
-            self.meters.consumed.increment(self.in_transaction as u64);
+            self.meters.consumed.increment(self.pace.closed() as u64);
             self.meters.committed.increment(1);
-            self.in_transaction = 0;
-            self.opened = None;
         } else {
             self.meters.aborted.increment(1);
         }

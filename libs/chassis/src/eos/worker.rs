@@ -5,6 +5,7 @@
 //! held while the consumer is polled or dropped.
 
 use super::meters::Meters;
+use super::pace::{Arrival, Pace};
 use super::partition::Phase;
 use super::producer::{Producer, Signs};
 use super::reader::Reader;
@@ -24,7 +25,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
@@ -111,14 +111,6 @@ pub(super) struct Worker<S: Stage> {
     housekeeping_due: Instant,
 }
 
-impl<S: Stage> fmt::Debug for Worker<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker")
-            .field("away", &self.away)
-            .finish_non_exhaustive()
-    }
-}
-
 impl<S: Stage> Worker<S> {
     pub(super) fn new(
         settings: Arc<Settings>,
@@ -151,8 +143,7 @@ impl<S: Stage> Worker<S> {
             changes: Changelog::default(),
             rewind: false,
             in_doubt: false,
-            in_transaction: 0,
-            opened: None,
+            pace: Pace::new(&settings.pipeline, Instant::now()),
             now: Instant::now(),
             fenced: Vec::new(),
             stood: BTreeMap::new(),
@@ -256,13 +247,8 @@ impl<S: Stage> Worker<S> {
         let due = {
             let mut tasks = self.tasks();
             tasks.gather_replayed();
-            // A commit takes longer than a step of a restore, which would wait for one commit a step.
-            tasks.producer.is_open()
-                && (drained && !tasks.is_restoring()
-                    || tasks.in_transaction >= self.settings.pipeline.max_transaction_records
-                    || tasks
-                        .opened
-                        .is_some_and(|at| at.elapsed() >= self.settings.commit_interval))
+            let now = Instant::now();
+            tasks.producer.is_open() && tasks.pace.is_due(now, drained, tasks.arrival(now))
         };
         if due {
             self.commit()?;
@@ -295,13 +281,13 @@ impl<S: Stage> Worker<S> {
         let started = Instant::now();
         let mut tasks = self.tasks();
         tasks.now = started;
-        let busy = tasks.is_restoring();
-        drop(tasks);
-        let (mut timeout, slice) = if busy {
+        let (mut timeout, slice) = if tasks.arrival(started) > Arrival::Over {
             (RESTORE_POLL_WAIT, RESTORE_SLICE)
         } else {
-            (POLL_WAIT, self.settings.commit_interval)
+            let patience = tasks.pace.patience(started, POLL_WAIT);
+            (patience, tasks.pace.interval)
         };
+        drop(tasks);
         let mut polled = 0_usize;
         loop {
             let (outcome, rewind) = match self.consumer.poll(timeout) {
@@ -414,7 +400,7 @@ impl<S: Stage> Worker<S> {
         let ready = {
             let mut tasks = self.tasks();
             tasks.read_tables_and_changelogs()?;
-            if tasks.is_restoring() {
+            if tasks.restoring() > 0 {
                 tasks.find_start_offsets(&self.consumer)?;
                 tasks.start_ready_partitions()?
             } else {

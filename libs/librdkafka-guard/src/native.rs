@@ -1,10 +1,6 @@
-//! The calls into librdkafka that rdkafka's safe interface lacks. The only unsafe calls of the fleet.
-#![expect(
-    unsafe_code,
-    reason = "rdkafka exposes neither a native flush nor the cached watermarks"
-)]
+//! Calls that rdkafka's safe interface lacks.
 
-use rdkafka::bindings as native;
+use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use std::ffi::CString;
@@ -14,13 +10,16 @@ use std::time::Duration;
 ///
 /// rdkafka's own flush waits in steps of 100 ms, which would become the price of every commit; this one returns as
 /// soon as the last delivery report is in.
-pub(super) fn flush<C: ClientContext>(
+///
+/// # Errors
+/// What librdkafka said: `OperationTimedOut` when something is still queued after `timeout`.
+pub fn flush<C: ClientContext>(
     client: &Client<C>,
     timeout: Duration,
 ) -> Result<(), RDKafkaErrorCode> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the pointer is that of a live client, borrowed for the call.
-    let result = unsafe { native::rd_kafka_flush(client.native_ptr(), millis) };
+    let result = unsafe { bindings::rd_kafka_flush(client.native_ptr(), millis) };
     match RDKafkaErrorCode::from(result) {
         RDKafkaErrorCode::NoError => Ok(()),
         code => Err(code),
@@ -28,7 +27,7 @@ pub(super) fn flush<C: ClientContext>(
 }
 
 /// `rd_kafka_get_watermark_offsets`: the high watermark that came with the last fetch, if one came. No request is sent.
-pub(super) fn cached_high_watermark<C: ClientContext>(
+pub fn cached_high_watermark<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     partition: i32,
@@ -37,7 +36,7 @@ pub(super) fn cached_high_watermark<C: ClientContext>(
     let (mut low, mut high) = (-1_i64, -1_i64);
     // SAFETY: the client is live, the topic is NUL-terminated, and both results point to locals.
     let result = unsafe {
-        native::rd_kafka_get_watermark_offsets(
+        bindings::rd_kafka_get_watermark_offsets(
             client.native_ptr(),
             topic.as_ptr(),
             partition,
@@ -52,7 +51,7 @@ pub(super) fn cached_high_watermark<C: ClientContext>(
 ///
 /// librdkafka allocates a record's buffers on one thread and frees them on another, so that each of its threads' heaps
 /// grows to the peak and stays there; at full speed that was half of a stage's resident memory.
-pub(crate) fn limit_heaps() {
+pub fn limit_heaps() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt only sets a parameter of the allocator; it is called before any other thread is started.
     unsafe {
