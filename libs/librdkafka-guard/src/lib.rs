@@ -1,4 +1,4 @@
-//! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: two are mended here, the
+//! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: three are mended here, the
 //! others are noticed by [`stall`]. [`resume`] wakes one that oversleeps; [`watermarks`] asks again where it takes
 //! an old answer; [`coordinator`] lets it ask again where it forgets to; [`standby`] finds out what it does not tell.
 //! [`native`] has the calls that rdkafka leaves out. All unsafe code of the fleet is here.
@@ -27,7 +27,11 @@
 //! [`bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop`] gives a client that then knows no broker those of its
 //! `bootstrap.servers`.
 //!
-//! Both are to be removed when rdkafka brings a librdkafka that has them fixed. Whatever uses rdkafka without `chassis`
+//! # Partitions that are never started
+//! A partition that is paused in the moment in which it starts may not start at all, and one that is resumed while a
+//! rebalance begins may stay paused. What keeps the order, and why it needs to, is in `barrier.rs`.
+//!
+//! All of them are to be removed when rdkafka brings a librdkafka that has them fixed. Whatever uses rdkafka without `chassis`
 //! or `testbed` has `use librdkafka_guard as _;`, else it does not link on Linux. Other linkers than Linux's are not told
 //! of it.
 #![expect(
@@ -35,6 +39,8 @@
     reason = "functions of librdkafka's are replaced by their names, and some are called that rdkafka leaves out"
 )]
 
+#[cfg(target_os = "linux")]
+mod barrier;
 #[cfg(target_os = "linux")]
 mod bootstrap;
 pub mod coordinator;
@@ -63,14 +69,28 @@ pub extern "C" fn __wrap_rd_kafka_metadata_update_op(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use rdkafka::bindings::rd_kafka_t;
+    use rdkafka::bindings::{rd_kafka_t, rd_kafka_topic_partition_list_t};
 
     unsafe extern "C" {
         fn rd_kafka_metadata_update_op(client: *mut c_void, metadata: *mut c_void) -> c_int;
         fn rd_kafka_rebootstrap_tmr_stop(client: *mut rd_kafka_t) -> c_int;
+        fn rd_kafka_toppars_pause_resume(
+            client: *mut rd_kafka_t,
+            pause: u8,
+            asynchronous: c_int,
+            flag: c_int,
+            partitions: *mut rd_kafka_topic_partition_list_t,
+        ) -> c_int;
     }
 
     type Update = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+    type Pause = unsafe extern "C" fn(
+        *mut rd_kafka_t,
+        u8,
+        c_int,
+        c_int,
+        *mut rd_kafka_topic_partition_list_t,
+    ) -> c_int;
     type Stop = unsafe extern "C" fn(*mut rd_kafka_t) -> c_int;
 
     const UNLINKED: &str =
@@ -86,6 +106,11 @@ mod tests {
         let (called, ours): (Stop, Stop) = (
             rd_kafka_rebootstrap_tmr_stop,
             bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop,
+        );
+        assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
+        let (called, ours): (Pause, Pause) = (
+            rd_kafka_toppars_pause_resume,
+            barrier::__wrap_rd_kafka_toppars_pause_resume,
         );
         assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
     }
