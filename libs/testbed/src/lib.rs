@@ -40,7 +40,7 @@ pub use acl::{Operation, Resource};
 pub use broker::{Broker, BrokerBuilder};
 pub use cluster::Cluster;
 pub use port::free_port;
-pub use postgres::{Database, Postgres, PostgresBuilder, try_sql};
+pub use postgres::{Database, Postgres, PostgresBuilder, session, try_sql};
 pub use proxy::{Hold, Proxy, api};
 pub use records::{
     NewRecord, OwnedRecord, Reader, consume_committed, produce, read_committed, read_committed_from,

@@ -3,7 +3,7 @@ use crate::guard::Guard;
 use crate::signal::signal;
 use crate::stack::stack;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 const START_TRIES: usize = 3;
 
@@ -175,6 +175,29 @@ impl Drop for Database {
     }
 }
 
+/// A session that does what it is sent on its standard input, and lives until that or it is ended.
+///
+/// # Panics
+/// When the program psql can't be started.
+pub fn session(url: &str) -> Child {
+    Command::new(psql_program())
+        .args(["--no-psqlrc", "--quiet", url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("psql starts")
+}
+
+fn psql_program() -> PathBuf {
+    let beside_server =
+        std::env::var("GHM_TEST_POSTGRES_BIN").map(|bin| Path::new(&bin).join("psql"));
+    beside_server
+        .ok()
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from("psql"))
+}
+
 /// Runs SQL by the program psql, which comes with the server: whoever needs a broker only builds no database driver.
 pub(crate) fn psql(url: &str, sql: &str) -> String {
     try_sql(url, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
@@ -185,13 +208,7 @@ pub(crate) fn psql(url: &str, sql: &str) -> String {
 /// # Errors
 /// What the server or the program psql said.
 pub fn try_sql(url: &str, sql: &str) -> Result<String, String> {
-    let beside_server =
-        std::env::var("GHM_TEST_POSTGRES_BIN").map(|bin| Path::new(&bin).join("psql"));
-    let program = beside_server
-        .ok()
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| PathBuf::from("psql"));
-    let output = Command::new(program)
+    let output = Command::new(psql_program())
         .args([
             "--no-psqlrc",
             "--quiet",

@@ -31,6 +31,32 @@ pub(crate) async fn claim(
         .collect()
 }
 
+/// Ends sessions of the former owners of `places` whose transaction is older than any statement may be, and says how many.
+///
+/// A process that is stopped in the middle of a COPY holds its locks for as long as its connection lives: the server waits
+/// for its data, and looks at no timeout of `PostgreSQL` 15 while it does. A user may end sessions of its own name.
+pub(crate) async fn end_sessions(
+    connection: &mut PgConnection,
+    topics: &Topics,
+    places: &[Place],
+    owner: &str,
+) -> Result<i64, sqlx::Error> {
+    let (names, partitions) = columns(topics, places);
+    // The server keeps the first 63 bytes of a session's name.
+    sqlx::query_scalar(
+        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND usename = current_user \
+         AND xact_start < clock_timestamp() - current_setting('statement_timeout')::interval \
+         AND application_name IN (SELECT left('tsdb-sink ' || owner, 63) FROM sink_offsets \
+         WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) AND owner <> $3)",
+    )
+    .bind(names)
+    .bind(partitions)
+    .bind(owner)
+    .fetch_one(connection)
+    .await
+}
+
 /// Locks the partitions of `slices` until the transaction ends, always in one order, and says how far they are stored.
 pub(crate) async fn lock(
     connection: &mut PgConnection,

@@ -41,11 +41,14 @@ pub(crate) enum Trouble {
     Other(String),
 }
 
+/// What the server knows a session by; those that store a partition have its owner behind it.
+const APPLICATION: &str = "tsdb-sink";
+
 impl Database {
     pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(config.url.expose())
             .map_err(|_| Error::config("database.url can't be read"))?
-            .application_name("tsdb-sink");
+            .application_name(APPLICATION);
         Ok(Self {
             options,
             statement_timeout: Duration::from_millis(config.statement_timeout_ms),
@@ -60,7 +63,18 @@ impl Database {
 
     /// A connection of one's own.
     pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let connect = PgConnection::connect_with(&self.options);
+        self.open(&self.options).await
+    }
+
+    /// A connection of `owner`'s, whose locks on partitions end with it: see [`crate::claim::end_sessions`].
+    pub(crate) async fn connect_as(&self, owner: &str) -> Result<PgConnection, sqlx::Error> {
+        let name = format!("{APPLICATION} {owner}");
+        self.open(&self.options.clone().application_name(&name))
+            .await
+    }
+
+    async fn open(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+        let connect = PgConnection::connect_with(options);
         let mut connection = within(CONNECT_TIMEOUT, connect).await?;
         let prepare = self.prepare(&mut connection);
         within(ANSWER_MARGIN, prepare).await?;

@@ -225,14 +225,26 @@ impl Writer {
     async fn connection(&mut self) -> Result<PgConnection, sqlx::Error> {
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => self.database.connect().await,
+            None => self.database.connect_as(&self.owner).await,
         }
     }
 
     async fn claim(&mut self, places: &[Place]) -> Result<Vec<(Place, Stored)>, Failure> {
         let mut connection = self.connection().await?;
-        let claims =
-            claim::claim(&mut connection, &self.config.topics, places, &self.owner).await?;
+        let topics = &self.config.topics;
+        let claimed = claim::claim(&mut connection, topics, places, &self.owner).await;
+        if let Err(error) = &claimed
+            && matches!(trouble(error), Trouble::Busy(_))
+        {
+            let ended = claim::end_sessions(&mut connection, topics, places, &self.owner).await?;
+            if ended > 0 {
+                warn!(
+                    writer = self.name,
+                    ended, "sessions of former owners ended: they held on to their partitions"
+                );
+            }
+        }
+        let claims = claimed?;
         self.connection = Some(connection);
         Ok(claims)
     }

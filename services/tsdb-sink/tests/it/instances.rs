@@ -2,6 +2,7 @@
 
 use crate::fleet::{now_ms, reading};
 use crate::service::{DEADLINE, Service, Topics};
+use std::io::Write;
 use testbed::Database;
 
 /// Takes away what would hide a record that is stored twice.
@@ -151,4 +152,42 @@ fn an_instance_whose_partitions_were_claimed_stores_nothing_until_it_has_claimed
     assert_each_once(&database, 10, 1_000);
     let partitions_of_readings = 4;
     assert_eq!(service.said("fenced"), partitions_of_readings);
+}
+
+#[test]
+fn a_former_owner_that_was_stopped_in_the_middle_of_a_copy_holds_nobody_up() {
+    let (topics, database) = (Topics::create(), testbed::database("sink"));
+    let extra = [
+        ("TSDB_SINK__DATABASE__STATEMENT_TIMEOUT_MS", "3000"),
+        ("TSDB_SINK__DATABASE__LOCK_TIMEOUT_MS", "1000"),
+    ];
+    let service = Service::start(&topics, database.url(), &extra);
+    service.wait_ready();
+    let base = now_ms() - 3_600_000;
+    let batch = |from: usize| (from..from + 500).map(move |n| reading(n % 10, n / 10, base));
+    topics.produce(&topics.enriched, batch(0));
+    testbed::wait_until(DEADLINE, "the first rows", || stored(&database) == 500);
+    let (code, log) = service.terminate();
+    assert_eq!(code, 0, "{log}");
+    database.sql("UPDATE sink_offsets SET epoch = epoch + 1, owner = 'somebody else'");
+    // As the sink's sessions are set up; the server looks at no timeout while it waits for a COPY's data.
+    let mut stopped = testbed::session(database.url());
+    let mut to_it = stopped.stdin.take().unwrap();
+    writeln!(
+        to_it,
+        "SET application_name = 'tsdb-sink somebody else'; SET statement_timeout = '3s'; \
+         SET idle_in_transaction_session_timeout = '3s'; CREATE TEMP TABLE t (i int); BEGIN; \
+         SELECT FROM sink_offsets FOR UPDATE; COPY t FROM STDIN;"
+    )
+    .unwrap();
+    testbed::wait_until(DEADLINE, "it waits for data", || {
+        database.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%COPY t FROM%' AND wait_event = 'ClientRead' AND pid <> pg_backend_pid()") == "1"
+    });
+    topics.produce(&topics.enriched, batch(500));
+    let service = Service::start(&topics, database.url(), &extra);
+    testbed::wait_until(DEADLINE, "all is stored", || stored(&database) == 1_000);
+    service.wait_ready();
+    assert!(service.said("sessions of former owners ended") >= 1);
+    drop(to_it);
+    stopped.wait().unwrap();
 }
