@@ -1,4 +1,4 @@
-//! Against faults of librdkafka 2.12 that crash or stall a client when a broker comes back: three are mended here, the
+//! Against faults of librdkafka 2.12 that crash or stall a client, most of them when a broker comes back: three are mended here, the
 //! others are noticed by [`stall`]. [`resume`] wakes one that oversleeps; [`watermarks`] asks again where it takes
 //! an old answer; [`coordinator`] lets it ask again where it forgets to; [`standby`] finds out what it does not tell.
 //! [`native`] has the calls that rdkafka leaves out. All unsafe code of the fleet is here.
@@ -69,49 +69,37 @@ pub extern "C" fn __wrap_rd_kafka_metadata_update_op(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use rdkafka::bindings::{rd_kafka_t, rd_kafka_topic_partition_list_t};
-
+    // Their addresses are compared; nobody calls them by these declarations.
     unsafe extern "C" {
-        fn rd_kafka_metadata_update_op(client: *mut c_void, metadata: *mut c_void) -> c_int;
-        fn rd_kafka_rebootstrap_tmr_stop(client: *mut rd_kafka_t) -> c_int;
-        fn rd_kafka_toppars_pause_resume(
-            client: *mut rd_kafka_t,
-            pause: u8,
-            asynchronous: c_int,
-            flag: c_int,
-            partitions: *mut rd_kafka_topic_partition_list_t,
-        ) -> c_int;
+        fn rd_kafka_metadata_update_op();
+        fn rd_kafka_rebootstrap_tmr_stop();
+        fn rd_kafka_toppar_op_fetch_start();
+        fn rd_kafka_toppar_op_fetch_stop();
+        fn rd_kafka_toppar_op_seek();
+        fn rd_kafka_toppar_op_pause_resume();
+        fn rd_kafka_toppars_pause_resume();
     }
-
-    type Update = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
-    type Pause = unsafe extern "C" fn(
-        *mut rd_kafka_t,
-        u8,
-        c_int,
-        c_int,
-        *mut rd_kafka_topic_partition_list_t,
-    ) -> c_int;
-    type Stop = unsafe extern "C" fn(*mut rd_kafka_t) -> c_int;
-
-    const UNLINKED: &str =
-        "linked without --wrap: RUSTFLAGS in the environment takes the place of .cargo/config.toml";
 
     #[test]
     fn the_linker_has_put_them_in_the_place_of_librdkafkas() {
-        let (called, ours): (Update, Update) = (
-            rd_kafka_metadata_update_op,
-            __wrap_rd_kafka_metadata_update_op,
-        );
-        assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
-        let (called, ours): (Stop, Stop) = (
-            rd_kafka_rebootstrap_tmr_stop,
-            bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop,
-        );
-        assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
-        let (called, ours): (Pause, Pause) = (
-            rd_kafka_toppars_pause_resume,
-            barrier::__wrap_rd_kafka_toppars_pause_resume,
-        );
-        assert!(std::ptr::fn_addr_eq(called, ours), "{UNLINKED}");
+        macro_rules! pairs {
+            ($($theirs:ident: $ours:path,)*) => {
+                [$((stringify!($theirs), $theirs as *const (), $ours as *const ())),*]
+            };
+        }
+        for (name, called, ours) in pairs![
+            rd_kafka_metadata_update_op: __wrap_rd_kafka_metadata_update_op,
+            rd_kafka_rebootstrap_tmr_stop: bootstrap::__wrap_rd_kafka_rebootstrap_tmr_stop,
+            rd_kafka_toppar_op_fetch_start: barrier::__wrap_rd_kafka_toppar_op_fetch_start,
+            rd_kafka_toppar_op_fetch_stop: barrier::__wrap_rd_kafka_toppar_op_fetch_stop,
+            rd_kafka_toppar_op_seek: barrier::__wrap_rd_kafka_toppar_op_seek,
+            rd_kafka_toppar_op_pause_resume: barrier::__wrap_rd_kafka_toppar_op_pause_resume,
+            rd_kafka_toppars_pause_resume: barrier::__wrap_rd_kafka_toppars_pause_resume,
+        ] {
+            assert!(
+                std::ptr::eq(called, ours),
+                "{name} linked without --wrap: RUSTFLAGS in the environment takes the place of .cargo/config.toml"
+            );
+        }
     }
 }

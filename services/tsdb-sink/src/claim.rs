@@ -1,6 +1,7 @@
 //! The table `sink_offsets`: who stores a partition, and how far it is stored.
 
 use crate::config::Topics;
+use crate::database::session_name;
 use crate::domain::offsets::{Place, Slice, Stored};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -47,12 +48,13 @@ pub(crate) async fn end_sessions(
         "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
          WHERE datname = current_database() AND usename = current_user \
          AND xact_start < clock_timestamp() - current_setting('statement_timeout')::interval \
-         AND application_name IN (SELECT left('tsdb-sink ' || owner, 63) FROM sink_offsets \
+         AND application_name IN (SELECT left($4 || owner, 63) FROM sink_offsets \
          WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) AND owner <> $3)",
     )
     .bind(names)
     .bind(partitions)
     .bind(owner)
+    .bind(session_name(""))
     .fetch_one(connection)
     .await
 }

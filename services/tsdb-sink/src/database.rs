@@ -44,6 +44,11 @@ pub(crate) enum Trouble {
 /// What the server knows a session by; those that store a partition have its owner behind it.
 const APPLICATION: &str = "tsdb-sink";
 
+/// What the server knows sessions of `owner` by, but for its length.
+pub(crate) fn session_name(owner: &str) -> String {
+    format!("{APPLICATION} {owner}")
+}
+
 impl Database {
     pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(config.url.expose())
@@ -68,7 +73,7 @@ impl Database {
 
     /// A connection of `owner`'s, whose locks on partitions end with it: see [`crate::claim::end_sessions`].
     pub(crate) async fn connect_as(&self, owner: &str) -> Result<PgConnection, sqlx::Error> {
-        let name = format!("{APPLICATION} {owner}");
+        let name = session_name(owner);
         self.open(&self.options.clone().application_name(&name))
             .await
     }
