@@ -10,7 +10,7 @@ SERVICES := collector validator asset-lookup enricher aggregator anomaly-detecto
 IMAGES := $(SERVICES) topics fleet-sim
 VERSION ?= dev
 
-.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench chaos chaos-run chaos-short chaos-brokers chaos-compare chaos-failover chaos-build images
+.PHONY: help up down status logs clean build fmt lint doc test e2e check deny shellcheck k8s-check bench bench-restore chaos chaos-run chaos-short chaos-brokers chaos-compare chaos-failover chaos-build images
 
 ##@ Local stack
 up: ## Start Kafka, PostgreSQL, every service and a simulated fleet, and show them at work
@@ -74,6 +74,13 @@ bench: ## Events per CPU-second of each stage beside a bare librdkafka loop, and
 	@$(STACK) install
 	$(CARGO) build --release --locked -p bench -p topics $(addprefix -p ,$(SERVICES))
 	@target/release/bench all
+
+bench-restore: ## A million keys of 2 KB restored by eight instances, in both modes of state; 25 s is the limit
+	@$(STACK) install
+	$(CARGO) build --release --locked -p bench
+	$(CARGO) build --release --locked -p chassis --example counter
+	@target/release/bench restore --floors
+	@target/release/bench restore --floors --state rolling
 
 chaos: chaos-run chaos-brokers chaos-compare ## Strike the fleet, prove that nothing is lost or doubled, and Kafka Streams beside it; SEED= DURATION=3m CHAOS=
 

@@ -66,6 +66,13 @@ fn main() -> std::process::ExitCode {
             missed
         }),
         Command::Restore { restore, floors } => {
+            // Asked before there is a broker: a panic aborts, and would leave it running.
+            if !restore::service().exists() {
+                eprintln!(
+                    "bench: the example `counter` is not built; `make bench-restore` builds it and runs this"
+                );
+                return std::process::ExitCode::FAILURE;
+            }
             measure(floors, |broker| restore::run(broker, &restore))
         }
     }

@@ -1,7 +1,8 @@
 //! How long it takes until a dead fleet's state is back: a million keys over eight instances that start at once.
 
 use crate::broker::Broker;
-use crate::process::Service;
+use crate::process::{Service, binary};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use testbed::NewRecord;
 
@@ -26,6 +27,13 @@ const READY_S: f64 = 25.0;
 /// As the catalogue's topics of readings.
 const PARTITIONS: u32 = 32;
 const PATIENCE: Duration = Duration::from_mins(5);
+/// The chassis' example: state and nothing else.
+const COUNTER: &str = "examples/counter";
+
+/// The service that is measured; `cargo build --workspace` doesn't build it.
+pub(crate) fn service() -> PathBuf {
+    binary(COUNTER)
+}
 
 /// Builds the state through the service itself, stops it, and restores it.
 pub(crate) fn run(broker: &Broker, options: &Options) -> Vec<String> {
@@ -107,5 +115,5 @@ fn start(kafka: &str, options: &Options, number: usize) -> Service {
         ("PIPELINE__STATE", options.state.clone()),
     ]
     .map(|(key, value)| (key.to_owned(), value));
-    Service::start_from("examples/counter", "counter", kafka, &settings)
+    Service::start_from(COUNTER, "counter", kafka, &settings)
 }
