@@ -68,7 +68,7 @@ fn a_kill_in_the_middle_loses_nothing_and_doubles_nothing() {
 #[test]
 fn two_instances_share_the_partitions_and_one_that_slept_stores_nothing_twice() {
     let (topics, database) = (Topics::create(), testbed::database("sink"));
-    // A sleeper may hold locks; the server ends its transaction after this time.
+    // A sleeper may hold locks; the server, or in a COPY whoever claims its partitions, ends its transaction after this time.
     let extra = [
         ("TSDB_SINK__SINK__MAX_RECORDS", "100"),
         ("TSDB_SINK__DATABASE__STATEMENT_TIMEOUT_MS", "3000"),
